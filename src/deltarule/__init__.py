@@ -1,0 +1,2 @@
+"""deltarule"""
+__version__ = "0.1.0"

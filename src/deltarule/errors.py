@@ -1,0 +1,53 @@
+"""What can go wrong, by kind. Every message names what came, what was expected and the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any
+
+
+class DeltaruleError(Exception):
+    """The base of every error that deltarule raises on purpose."""
+
+
+class BadInput(DeltaruleError, ValueError):
+    """An argument or data set that cannot be used as it is."""
+
+
+class BadFile(DeltaruleError, ValueError):
+    """A file that is truncated, foreign, changed, or not there."""
+
+
+class NoSuchLayer(DeltaruleError, IndexError):
+    """A layer index outside the book's numbering."""
+
+
+class MissingExtra(DeltaruleError, ImportError):
+    """A feature whose optional dependency is not installed."""
+
+
+class Diverged(DeltaruleError, FloatingPointError):
+    """Training met a NaN or an infinity. The network holds its last good weights.
+
+    Attributes
+    ----------
+    epoch, step : int
+        Where the first non-finite value appeared: epochs count from 1, steps within the epoch from 1.
+    layer : int
+        The layer it appeared in, in the book's numbering.
+    history : History
+        What was recorded up to the last good epoch.
+    """
+
+    def __init__(self, message: str, *, epoch: int, step: int, layer: int, history: Any) -> None:
+        super().__init__(message)
+        self.epoch, self.step, self.layer, self.history = epoch, step, layer, history
+
+
+def unknown(kind: str, name: object, known: Iterable[str], more: str = "") -> BadInput:
+    """The error for a name that is not in a table: it suggests the nearest and lists the rest."""
+    known = list(known)
+    near = get_close_matches(str(name).lower(), known, n=1, cutoff=0.5)
+    guess = f" Did you mean {near[0]!r}?" if near else ""
+    return BadInput(f"unknown {kind} {name!r}.{guess} Known: {', '.join(known)}{more}.")

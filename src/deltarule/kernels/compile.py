@@ -1,0 +1,80 @@
+"""How the kernels are compiled: flags, the cache on disk, and the message while the user waits."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core import event
+from numba.core.caching import IndexDataCacheFile
+
+FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
+"""What the compiler may assume. Never `nnan` or `ninf`: they would let it erase the NaN that we look for."""
+
+
+def _sources() -> str:
+    """A digest of every source file of the kernels."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+SOURCES = _sources()
+
+
+def jit(function: Any) -> Any:
+    """A leaf of the kernels: inlined by LLVM into the entry points that call it."""
+    return numba.njit(nogil=True, fastmath=FASTMATH, error_model="numpy")(function)
+
+
+def exact(function: Any) -> Any:
+    """Like :func:`jit` where the order of operations is the point: nothing is reassociated."""
+    return numba.njit(nogil=True, fastmath={"contract"}, error_model="numpy")(function)
+
+
+def entry(function: Any) -> Any:
+    """A door that Python calls: compiled once for each dtype and kept on disk.
+
+    Numba's own cache notices a change of the file that the door stands in, but not of the files that it
+    calls into. The stamp is therefore the digest of all of them.
+    """
+    door = jit(function)
+    try:
+        door.enable_caching()
+    except RuntimeError:  # no folder that can be written: compile in every process
+        return door
+    kept = door._cache
+    kept._cache_file = IndexDataCacheFile(
+        cache_path=kept._cache_path,
+        filename_base=kept._impl.filename_base,
+        source_stamp=SOURCES,
+    )
+    return door
+
+
+class Announce(event.Listener):
+    """Says once, on stderr, that a compilation has begun, why, and how long it usually takes."""
+
+    said = False
+
+    def on_start(self, event: Any) -> None:
+        function = event.data["dispatcher"].py_func
+        if Announce.said or not function.__module__.startswith("deltarule.kernels"):
+            return
+        Announce.said = True
+        print(
+            "deltarule: compiling its kernels for this machine; once for each dtype, about ten seconds, "
+            "then kept on disk.",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def on_end(self, event: Any) -> None:
+        """Nothing to say: the work goes on."""
+
+
+event.register("numba:compile", Announce())

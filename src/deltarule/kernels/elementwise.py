@@ -1,0 +1,312 @@
+"""sigma and sigma' of every activation over a buffer, compiled: the twins of :mod:`deltarule.activations`.
+
+Each function reads z and writes a and slope in one pass; the slope costs the backward pass nothing. All
+that need an exponential take it from :func:`exp`, which has no branch and no table, so that the compiler
+turns the whole loop into vector instructions.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import cfunc, types
+from numba import carray as array_at
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
+
+from deltarule.errors import BadInput
+from deltarule.kernels.compile import jit
+
+NAMES = ("sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus", "softsign",
+         "identity", "softmax")  # fmt: skip
+(SIGMOID, TANH, RELU, LEAKY_RELU, ELU, SELU, GELU, SILU, SOFTPLUS, SOFTSIGN, IDENTITY, SOFTMAX) = range(12)
+OWN = 12
+CODES = {name: code for code, name in enumerate(NAMES)}
+
+LEAK, SELU_SCALE, SELU_ALPHA = 0.01, 1.0507009873554805, 1.6732632423543772
+
+# What e^x is made of, for each dtype: the bounds beyond which it is 0 or infinity; ln 2 in two parts, the
+# first short enough that k times it is exact; 1.5 * 2^(mantissa bits), whose addition rounds to an integer
+# and leaves that integer in the low bits; the mantissa bits; the exponent's bias.
+_EXP = {
+    32: (np.float32, -104.0, 89.0, 0.693359375, -2.12194440e-4, 12582912.0, 23, 127),
+    64: (np.float64, -746.0, 710.0, 0.693145751953125, 1.42860682030941723212e-6, 6755399441055744.0, 52, 1023),
+}
+
+
+@intrinsic
+def _power_of_two(typing, shifted):
+    """2^k in two factors, from k + rounder: k stands in the low bits of that sum."""
+
+    def emit(context, builder, signature, args):
+        width = shifted.bitwidth
+        kind, *_, rounder, mantissa, bias = _EXP[width]
+        integer = ir.IntType(width)
+        rounder_bits = int(kind(rounder).view(f"int{width}"))
+        k = builder.sub(builder.bitcast(args[0], integer), integer(rounder_bits))
+        first = builder.ashr(k, integer(1))
+        factors = []
+        for half in (first, builder.sub(k, first)):
+            bits = builder.shl(builder.add(half, integer(bias)), integer(mantissa))
+            factors.append(builder.bitcast(bits, args[0].type))
+        return context.make_tuple(builder, signature.return_type, factors)
+
+    return types.UniTuple(shifted, 2)(shifted), emit
+
+
+def exp_parts(x: Any) -> Any:
+    """(q, s, t) with e^x = (q + 1) s t: x = k ln 2 + r, q = e^r - 1 by its series, s t = 2^k.
+
+    2^k comes in two factors so that results down to the last subnormal, and up to infinity, are right.
+    A NaN passes through every line. Error: see the test that walks over all of float32.
+    """
+    raise NotImplementedError("compiled code only")
+
+
+@overload(exp_parts, jit_options={"fastmath": {"contract"}, "error_model": "numpy"})
+def _exp_parts(x):
+    kind, *numbers, _, _ = _EXP[x.bitwidth]
+    low, high, ln2, ln2_rest, rounder = map(kind, numbers)
+    log2e, one = kind(1.4426950408889634), kind(1)
+    c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13 = (kind(1 / math.factorial(n)) for n in range(2, 14))
+
+    # Nothing here may be reassociated: (x + rounder) - rounder is the point.
+    if kind is np.float32:
+
+        def parts(x):
+            x = low if x < low else x
+            x = high if x > high else x
+            shifted = x * log2e + rounder
+            k = shifted - rounder
+            r = (x - k * ln2) - k * ln2_rest
+            s, t = _power_of_two(shifted)
+            q = c4 + r * (c5 + r * (c6 + r * c7))
+            return r * (one + r * (c2 + r * (c3 + r * q))), s, t
+    else:
+
+        def parts(x):
+            x = low if x < low else x
+            x = high if x > high else x
+            shifted = x * log2e + rounder
+            k = shifted - rounder
+            r = (x - k * ln2) - k * ln2_rest
+            s, t = _power_of_two(shifted)
+            q = c7 + r * (c8 + r * (c9 + r * (c10 + r * (c11 + r * (c12 + r * c13)))))
+            q = c4 + r * (c5 + r * (c6 + r * q))
+            return r * (one + r * (c2 + r * (c3 + r * q))), s, t
+
+    return parts
+
+
+@jit
+def exp(x):
+    """e^x."""
+    q, s, t = exp_parts(x)
+    return (q * s + s) * t
+
+
+@jit
+def sigmoid(z, a, slope):
+    """a = 1 / (1 + e^-z); slope = t / (1 + t)^2 with t = e^-|z|."""
+    one = z.dtype.type(1)
+    for i in range(z.size):
+        t = exp(-abs(z[i]))
+        r = one / (one + t)
+        s = t * r
+        a[i] = r if z[i] >= 0 else s
+        slope[i] = s * r
+
+
+@jit
+def tanh(z, a, slope):
+    """a = -m / (2 + m) with m = e^-2|z| - 1, under the sign of z; slope = 4t / (1 + t)^2 with t = e^-2|z|."""
+    one = z.dtype.type(1)
+    for i in range(z.size):
+        q, s1, s2 = exp_parts(-abs(z[i] + z[i]))
+        s = s1 * s2
+        t = (q * s1 + s1) * s2
+        m = q * s + (s - one)
+        r = one / (one + t)
+        size = -m * r
+        a[i] = size if z[i] >= 0 else -size
+        slope[i] = (t + t) * r * (r + r)
+
+
+@jit
+def leaky(z, a, slope, leak):
+    """z and 1 right of zero, leak * z and leak elsewhere; with leak 0 this is relu. A NaN stays a NaN."""
+    one = z.dtype.type(1)
+    zero = one - one
+    for i in range(z.size):
+        right = z[i] > zero
+        nan = z[i] != z[i]
+        left = leak * z[i] if leak != zero else zero  # not 0 times minus infinity
+        a[i] = z[i] if right or nan else left
+        slope[i] = one if right else (z[i] if nan else leak)
+
+
+@jit
+def elu(z, a, slope, scale, alpha):
+    """scale * z and scale right of zero, scale alpha (e^z - 1) and scale alpha e^z elsewhere."""
+    one = z.dtype.type(1)
+    zero = one - one
+    for i in range(z.size):
+        q, s1, s2 = exp_parts(zero if z[i] > zero else z[i])
+        s = s1 * s2
+        left = q * s + (s - one)
+        a[i] = scale * (z[i] if z[i] > zero else alpha * left)
+        slope[i] = scale * (one if z[i] > zero else alpha * ((q * s1 + s1) * s2))
+
+
+@jit
+def gelu(z, a, slope):
+    """a = z Phi(z); slope = Phi(z) + z phi(z)."""
+    half = z.dtype.type(0.5)
+    for i in range(z.size):
+        below = half * z.dtype.type(math.erfc(z.dtype.type(-0.7071067811865476) * z[i]))
+        a[i] = z[i] * below
+        slope[i] = below + z[i] * exp(-half * z[i] * z[i]) * z.dtype.type(0.3989422804014327)
+
+
+@jit
+def silu(z, a, slope):
+    """a = z s; slope = s + z s' with s the sigmoid."""
+    one = z.dtype.type(1)
+    for i in range(z.size):
+        t = exp(-abs(z[i]))
+        r = one / (one + t)
+        s = r if z[i] >= 0 else t * r
+        a[i] = z[i] * s
+        slope[i] = s + z[i] * (t * r * r)
+
+
+@jit
+def softplus(z, a, slope):
+    """a = ln(1 + e^z) = max(z, 0) + ln(1 + e^-|z|); slope is the sigmoid."""
+    one = z.dtype.type(1)
+    zero = one - one
+    for i in range(z.size):
+        t = exp(-abs(z[i]))
+        a[i] = (zero if z[i] < zero else z[i]) + math.log1p(t)
+        r = one / (one + t)
+        slope[i] = r if z[i] >= 0 else t * r
+
+
+@jit
+def softsign(z, a, slope):
+    """a = z / (1 + |z|); slope = 1 / (1 + |z|)^2."""
+    one = z.dtype.type(1)
+    for i in range(z.size):
+        r = one / (one + abs(z[i]))
+        a[i] = z[i] * r
+        slope[i] = r * r
+
+
+@jit
+def identity(z, a, slope):
+    """a = z; slope = 1."""
+    for i in range(z.size):
+        a[i] = z[i]
+        slope[i] = 1
+
+
+@jit
+def softmax(z, a, slope, width):
+    """a = e^z_j / sum_k e^z_k over each row; slope = a_j (1 - a_j), the diagonal of its Jacobian."""
+    one = z.dtype.type(1)
+    for start in range(0, z.size, width):
+        top = start
+        for j in range(start, start + width):
+            if z[j] > z[top] or z[j] != z[j]:
+                top = j
+        others = one - one
+        for j in range(start, start + width):
+            a[j] = exp(z[j] - z[top])
+            if j != top:
+                others += a[j]
+        r = one / (others + a[top])
+        for j in range(start, start + width):
+            rest = others if j == top else others + a[top] - a[j]
+            slope[j] = a[j] * r * (rest * r)
+            a[j] *= r
+
+
+@intrinsic
+def _call(typing, address, z, a, slope):
+    """Call the compiled pair that stands at `address`."""
+
+    def emit(context, builder, signature, args):
+        pointer, number = ir.IntType(8).as_pointer(), ir.IntType(64)
+        kind = ir.FunctionType(ir.VoidType(), [pointer] * 3 + [number])
+        arrays = [context.make_array(z)(context, builder, value) for value in args[1:]]
+        places = [builder.bitcast(array.data, pointer) for array in arrays]
+        function = builder.inttoptr(args[0], kind.as_pointer())
+        builder.call(function, [*places, builder.extract_value(arrays[0].shape, 0)])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, z, a, slope), emit
+
+
+@jit
+def activate(code, pair, z, a, slope, width):
+    """a = sigma(z) and slope = sigma'(z) over flat buffers whose rows are `width` long."""
+    kind = z.dtype.type
+    if code == SIGMOID:
+        sigmoid(z, a, slope)
+    elif code == TANH:
+        tanh(z, a, slope)
+    elif code == RELU:
+        leaky(z, a, slope, kind(0))
+    elif code == LEAKY_RELU:
+        leaky(z, a, slope, kind(LEAK))
+    elif code == ELU:
+        elu(z, a, slope, kind(1), kind(1))
+    elif code == SELU:
+        elu(z, a, slope, kind(SELU_SCALE), kind(SELU_ALPHA))
+    elif code == GELU:
+        gelu(z, a, slope)
+    elif code == SILU:
+        silu(z, a, slope)
+    elif code == SOFTPLUS:
+        softplus(z, a, slope)
+    elif code == SOFTSIGN:
+        softsign(z, a, slope)
+    elif code == IDENTITY:
+        identity(z, a, slope)
+    elif code == SOFTMAX:
+        softmax(z, a, slope, width)
+    else:
+        _call(pair, z, a, slope)
+
+
+def compile_pair(name: str, sigma: Any, slope: Any, dtype: Any) -> Any:
+    """A pair of the user's own, compiled for one dtype. Its ``.address`` goes into Layers.pair.
+
+    The functions are tried on numbers, one z at a time. Raises BadInput, with Numba's own words, where a
+    function cannot be compiled.
+    """
+    from numba import njit
+    from numba.core.errors import NumbaError
+
+    kind = types.float32 if np.dtype(dtype) == np.float32 else types.float64
+    pointer = types.CPointer(kind)
+    sigma_compiled, slope_compiled = njit(error_model="numpy")(sigma), njit(error_model="numpy")(slope)
+
+    def over_buffer(z_at, a_at, slope_at, count):
+        z, a, s = array_at(z_at, count), array_at(a_at, count), array_at(slope_at, count)
+        for i in range(count):
+            a[i] = sigma_compiled(z[i])
+            s[i] = slope_compiled(z[i])
+
+    try:
+        return cfunc(types.void(pointer, pointer, pointer, types.intp))(over_buffer)
+    except NumbaError as error:
+        reason = str(error).strip().splitlines()
+        raise BadInput(
+            f"the activation {name!r} cannot be compiled. sigma and slope take one number z and return one "
+            f"number, with what Numba knows of Python, math and NumPy (np.where(z > 0, ...) is "
+            f"`... if z > 0 else ...`). Numba says: {' '.join(reason[:6])}"
+        ) from error

@@ -1,0 +1,80 @@
+"""Where everything stands in the flat buffers: the records that the compiled code reads.
+
+Layers are numbered as in the book, 0 the input and L the output; entry 0 of the tables below belongs to
+the input and is unused where it has no meaning. One record type serves every depth and width, so nothing
+is compiled anew for another network.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Numbers = npt.NDArray[np.int64]
+
+ALIGNMENT = 64
+"""Weights and buffers start on a cache line, the width of the widest vector register."""
+
+
+class Layers(NamedTuple):
+    """The architecture: widths, where W^l and b^l start in theta, and the codes of the functions."""
+
+    sizes: Numbers  # n_0 .. n_L
+    W_at: Numbers
+    b_at: Numbers
+    sigma: Numbers  # the code of each layer's activation
+    pair: Numbers  # the address of a compiled pair of the user's own, else 0
+    cost: int  # the code of the cost
+
+
+class Batch(NamedTuple):
+    """The values of up to `rows` samples at every layer: layer l stands at ``at[l]``, one row a sample."""
+
+    at: Numbers
+    z: Array
+    a: Array
+    slope: Array
+    moved: Array
+    delta: Array
+    y: Array  # the targets, flat
+    cost: Array  # C of each sample
+
+
+class Data(NamedTuple):
+    """Samples and targets: labels coded 0.., or values. The one that is not in use has no rows."""
+
+    x: Array
+    labels: Numbers
+    targets: Array
+
+
+def empty(count: int, dtype: Any) -> Array:
+    """An uninitialised flat array that starts on a cache line."""
+    itemsize = np.dtype(dtype).itemsize
+    block = np.empty(count * itemsize + ALIGNMENT, np.uint8)
+    start = -block.ctypes.data % ALIGNMENT
+    return block[start : start + count * itemsize].view(dtype)
+
+
+def places(sizes: list[int], dtype: Any) -> tuple[Numbers, Numbers, int]:
+    """Where each W^l and b^l starts in theta, and theta's length. W^l starts on a cache line."""
+    step = ALIGNMENT // np.dtype(dtype).itemsize
+    W_at, b_at = np.zeros(len(sizes), np.int64), np.zeros(len(sizes), np.int64)
+    end = 0
+    for l in range(1, len(sizes)):
+        W_at[l] = end
+        b_at[l] = end + sizes[l] * sizes[l - 1]
+        end = -(-int(b_at[l] + sizes[l]) // step) * step
+    return W_at, b_at, end
+
+
+def batch(sizes: list[int], rows: int, dtype: Any) -> Batch:
+    """Buffers for `rows` samples."""
+    step = ALIGNMENT // np.dtype(dtype).itemsize
+    padded = [-(-rows * n // step) * step for n in sizes]
+    at = np.concatenate([[0], np.cumsum(padded)]).astype(np.int64)
+    z, a, slope, moved, delta = (empty(int(at[-1]), dtype) for _ in range(5))
+    return Batch(at[:-1], z, a, slope, moved, delta, empty(rows * sizes[-1], dtype), empty(rows, dtype))

@@ -1,0 +1,113 @@
+"""One forward pass, one backward pass, the gradients: the loops over the layers, compiled."""
+
+from __future__ import annotations
+
+from deltarule.kernels.compile import entry, jit
+from deltarule.kernels.elementwise import activate
+from deltarule.kernels.output import output_error
+from deltarule.kernels.products import through_weights, weight_gradient, weighted_input
+
+
+@jit
+def part(buffer, batch, l, layers, n):
+    """The first n rows of layer l of a buffer, flat."""
+    start = batch.at[l]
+    return buffer[start : start + n * layers.sizes[l]]
+
+
+@jit
+def forward_layer(theta, layers, batch, l, n):
+    """z^l = W^l a^{l-1} + b^l, a^l = sigma(z^l), slope^l = sigma'(z^l) for n samples."""
+    sizes, at = layers.sizes, batch.at
+    weighted_input(batch.a, at[l - 1], theta, layers.W_at[l], theta, layers.b_at[l], batch.z, at[l],
+                   n, sizes[l], sizes[l - 1])  # fmt: skip
+    activate(
+        layers.sigma[l],
+        layers.pair[l],
+        part(batch.z, batch, l, layers, n),
+        part(batch.a, batch, l, layers, n),
+        part(batch.slope, batch, l, layers, n),
+        sizes[l],
+    )
+
+
+@jit
+def backward(theta, layers, batch, n):
+    """BP1 at the output, then BP2 down to layer 1, for n samples. Twin: reference.backprop."""
+    sizes, at = layers.sizes, batch.at
+    L = sizes.size - 1
+    output_error(
+        layers.cost,
+        layers.sigma[L],
+        part(batch.z, batch, L, layers, n),
+        part(batch.a, batch, L, layers, n),
+        part(batch.slope, batch, L, layers, n),
+        batch.y,
+        part(batch.moved, batch, L, layers, n),
+        part(batch.delta, batch, L, layers, n),
+        batch.cost[:n],
+        sizes[L],
+    )
+    for l in range(L - 1, 0, -1):
+        through_weights(batch.delta, at[l + 1], theta, layers.W_at[l + 1], batch.moved, at[l],
+                        n, sizes[l + 1], sizes[l])  # fmt: skip
+        moved = part(batch.moved, batch, l, layers, n)
+        slope = part(batch.slope, batch, l, layers, n)
+        delta = part(batch.delta, batch, l, layers, n)
+        for i in range(delta.size):
+            delta[i] = moved[i] * slope[i]  # BP2
+
+
+@jit
+def bias_gradient(layers, batch, l, G, G_at, keep, scale, n):
+    """G = keep G + scale sum of delta^l over the samples: BP3 with keep 0 and scale 1/n."""
+    delta = part(batch.delta, batch, l, layers, n)
+    width = layers.sizes[l]
+    for j in range(width):
+        total = delta[j]
+        for i in range(1, n):
+            total += delta[i * width + j]
+        G[G_at + j] = scale * total + (keep * G[G_at + j] if keep != 0 else scale * 0)  # BP3
+
+
+@jit
+def gradient(layers, batch, l, grad, n):
+    """dC/dW^l and dC/db^l, averaged over n samples, to their places in the flat vector `grad`."""
+    sizes, at = layers.sizes, batch.at
+    zero = grad.dtype.type(0)
+    scale = grad.dtype.type(1.0 / n)
+    weight_gradient(batch.delta, at[l], batch.a, at[l - 1], grad, layers.W_at[l], zero, scale,
+                    n, sizes[l], sizes[l - 1])  # BP4  # fmt: skip
+    bias_gradient(layers, batch, l, grad, layers.b_at[l], zero, scale, n)
+
+
+@entry
+def backprop(theta, layers, batch, grad):
+    """Every z, a, slope, moved, delta and gradient for a batch whose a^0 and y are filled in."""
+    n = batch.cost.size
+    L = layers.sizes.size - 1
+    for l in range(1, L + 1):
+        forward_layer(theta, layers, batch, l, n)
+    backward(theta, layers, batch, n)
+    for l in range(1, L + 1):
+        gradient(layers, batch, l, grad, n)
+
+
+@entry
+def predict(theta, layers, batch, x, out):
+    """out = a^L for every row of x, a batch at a time."""
+    rows = batch.cost.size
+    sizes = layers.sizes
+    L = sizes.size - 1
+    for start in range(0, x.shape[0], rows):
+        n = min(rows, x.shape[0] - start)
+        a = part(batch.a, batch, 0, layers, n)
+        for i in range(n):
+            for k in range(sizes[0]):
+                a[i * sizes[0] + k] = x[start + i, k]
+        for l in range(1, L + 1):
+            forward_layer(theta, layers, batch, l, n)
+        a = part(batch.a, batch, L, layers, n)
+        for i in range(n):
+            for j in range(sizes[L]):
+                out[start + i, j] = a[i * sizes[L] + j]
