@@ -1,2 +1,53 @@
-"""deltarule"""
+"""deltarule: backpropagation you can train with, see, check and change.
+
+>>> import deltarule as dr
+>>> net = dr.Network([784, 30, 10], activation="sigmoid", output="sigmoid", cost="quadratic", seed=0)
+>>> net
+Network(784 -> 30 sigmoid -> 10 sigmoid; cost quadratic, float32, 23,860 parameters)
+"""
+
+from deltarule import data
+from deltarule.activations import ACTIVATIONS, Activation
+from deltarule.costs import COSTS, Cost
+from deltarule.errors import BadFile, BadInput, DeltaruleError, Diverged, MissingExtra, NoSuchLayer
+from deltarule.history import History
+from deltarule.inits import INITS
+from deltarule.network import Network
+from deltarule.optimizers import SGD, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSProp
+from deltarule.schedules import Constant, Cosine, EarlyStopping, Inverse, OnPlateau, Schedule
+from deltarule.store import load
+from deltarule.trace import Trace
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "ACTIVATIONS",
+    "COSTS",
+    "INITS",
+    "SGD",
+    "Activation",
+    "Adam",
+    "AdamW",
+    "BadFile",
+    "BadInput",
+    "Constant",
+    "Cosine",
+    "Cost",
+    "DeltaruleError",
+    "Diverged",
+    "EarlyStopping",
+    "History",
+    "Inverse",
+    "MissingExtra",
+    "Momentum",
+    "Nesterov",
+    "Network",
+    "NoSuchLayer",
+    "OnPlateau",
+    "Optimizer",
+    "RMSProp",
+    "Schedule",
+    "Trace",
+    "data",
+    "load",
+]

@@ -78,3 +78,20 @@ def batch(sizes: list[int], rows: int, dtype: Any) -> Batch:
     at = np.concatenate([[0], np.cumsum(padded)]).astype(np.int64)
     z, a, slope, moved, delta = (empty(int(at[-1]), dtype) for _ in range(5))
     return Batch(at[:-1], z, a, slope, moved, delta, empty(rows * sizes[-1], dtype), empty(rows, dtype))
+
+
+class _Seen:
+    """Memory offered to NumPy under another flag, holding on to its owner."""
+
+    def __init__(self, owner: Array) -> None:
+        self.owner = owner
+        self.__array_interface__ = {**owner.__array_interface__, "data": (owner.ctypes.data, False)}
+
+
+def readable(array: Array) -> Array:
+    """The same memory, without the read-only flag.
+
+    Numba compiles anew for arrays that are flagged read-only, a memory-mapped file for instance. The kernels
+    only read them, so one compilation serves both.
+    """
+    return array if array.flags.writeable else np.asarray(_Seen(array))

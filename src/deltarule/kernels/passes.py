@@ -32,10 +32,9 @@ def forward_layer(theta, layers, batch, l, n):
 
 
 @jit
-def backward(theta, layers, batch, n):
-    """BP1 at the output, then BP2 down to layer 1, for n samples. Twin: reference.backprop."""
-    sizes, at = layers.sizes, batch.at
-    L = sizes.size - 1
+def output_pass(layers, batch, n):
+    """The cost of each of n samples, and BP1."""
+    L = layers.sizes.size - 1
     output_error(
         layers.cost,
         layers.sigma[L],
@@ -46,8 +45,16 @@ def backward(theta, layers, batch, n):
         part(batch.moved, batch, L, layers, n),
         part(batch.delta, batch, L, layers, n),
         batch.cost[:n],
-        sizes[L],
+        layers.sizes[L],
     )
+
+
+@jit
+def backward(theta, layers, batch, n):
+    """BP1 at the output, then BP2 down to layer 1, for n samples. Twin: reference.backprop."""
+    sizes, at = layers.sizes, batch.at
+    L = sizes.size - 1
+    output_pass(layers, batch, n)
     for l in range(L - 1, 0, -1):
         through_weights(batch.delta, at[l + 1], theta, layers.W_at[l + 1], batch.moved, at[l],
                         n, sizes[l + 1], sizes[l])  # fmt: skip
@@ -93,21 +100,43 @@ def backprop(theta, layers, batch, grad):
         gradient(layers, batch, l, grad, n)
 
 
+@jit
+def take(layers, batch, data, row, i):
+    """Make sample `row` of the data the batch's i-th: a^0, and y where there are targets."""
+    n_in, n_out = layers.sizes[0], layers.sizes[layers.sizes.size - 1]
+    a = batch.a[i * n_in : (i + 1) * n_in]
+    x = data.x[row]
+    for k in range(n_in):
+        a[k] = x[k]
+    y = batch.y[i * n_out : (i + 1) * n_out]
+    if data.labels.size > 0:
+        for j in range(n_out):
+            y[j] = 0
+        if n_out == 1:
+            y[0] = data.labels[row]
+        else:
+            y[data.labels[row]] = 1
+    elif data.targets.shape[0] > 0:
+        for j in range(n_out):
+            y[j] = data.targets[row, j]
+
+
 @entry
-def predict(theta, layers, batch, x, out):
-    """out = a^L for every row of x, a batch at a time."""
+def predict(theta, layers, batch, data, out, cost):
+    """out = a^L for every sample and, where `cost` has room, C of each, a batch at a time."""
     rows = batch.cost.size
-    sizes = layers.sizes
-    L = sizes.size - 1
-    for start in range(0, x.shape[0], rows):
-        n = min(rows, x.shape[0] - start)
-        a = part(batch.a, batch, 0, layers, n)
+    L = layers.sizes.size - 1
+    width = layers.sizes[L]
+    for start in range(0, data.x.shape[0], rows):
+        n = min(rows, data.x.shape[0] - start)
         for i in range(n):
-            for k in range(sizes[0]):
-                a[i * sizes[0] + k] = x[start + i, k]
+            take(layers, batch, data, start + i, i)
         for l in range(1, L + 1):
             forward_layer(theta, layers, batch, l, n)
         a = part(batch.a, batch, L, layers, n)
         for i in range(n):
-            for j in range(sizes[L]):
-                out[start + i, j] = a[i * sizes[L] + j]
+            for j in range(width):
+                out[start + i, j] = a[i * width + j]
+        if cost.size > 0:
+            output_pass(layers, batch, n)
+            cost[start : start + n] = batch.cost[:n]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltarule.kernels.compile import entry, jit
-from deltarule.kernels.passes import backward, bias_gradient, forward_layer, gradient, part
+from deltarule.kernels.passes import backward, bias_gradient, forward_layer, gradient, part, take
 from deltarule.kernels.products import weight_gradient
 from deltarule.kernels.update import SGD, penalise, step
 
@@ -37,26 +37,6 @@ def _shuffle(order, rng):
     for i in range(order.size - 1, 0, -1):
         j = int(rng.random() * (i + 1))
         order[i], order[j] = order[j], order[i]
-
-
-@jit
-def _gather(layers, batch, data, order, start, n):
-    """a^0 and y of the n samples that stand in `order` from `start` on."""
-    n_in, n_out = layers.sizes[0], layers.sizes[layers.sizes.size - 1]
-    for i in range(n):
-        row = order[start + i]
-        a = batch.a[i * n_in : (i + 1) * n_in]
-        x = data.x[row]
-        for k in range(n_in):
-            a[k] = x[k]
-        y = batch.y[i * n_out : (i + 1) * n_out]
-        if data.labels.size > 0:
-            for j in range(n_out):
-                y[j] = 0
-            y[data.labels[row]] = 1
-        else:
-            for j in range(n_out):
-                y[j] = data.targets[row, j]
 
 
 @jit
@@ -170,7 +150,8 @@ def train(theta, layers, batch, data, opt, course, rng, shuffle, steps):
         if start == 0 and shuffle:
             _shuffle(order, rng)
         n = min(rows, samples - start)
-        _gather(layers, batch, data, order, start, n)
+        for i in range(n):
+            take(layers, batch, data, order[start + i], i)
         for l in range(1, L + 1):
             forward_layer(theta, layers, batch, l, n)
             if course.dropout[l] > 0:

@@ -1,0 +1,322 @@
+"""fit: the loop over the epochs around the compiled steps."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deltarule import checkpoint, inputs
+from deltarule.errors import BadInput, Diverged
+from deltarule.history import History, Series
+from deltarule.kernels import layout
+from deltarule.network import Network
+from deltarule.optimizers import Optimizer, optimizer
+from deltarule.progress import Bar
+from deltarule.schedules import EarlyStopping, Schedule, schedule
+
+Array = npt.NDArray[Any]
+
+CALL_SECONDS = 0.1
+"""How long one compiled call may take: after each, Ctrl-C is heard and the progress bar moves."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train; every value checked. The fields are the arguments of `Network.fit`."""
+
+    epochs: int
+    batch_size: int
+    optimizer: Optimizer
+    schedule: Schedule
+    early_stopping: EarlyStopping | None
+    l2: float
+    l1: float
+    dropout: tuple[float, ...]
+    shuffle: bool
+    progress: bool
+    checkpoint: Path | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """What must be the same for a training that goes on: all but the length, the bar and the folder."""
+        return {
+            "batch_size": self.batch_size,
+            "optimizer": self.optimizer.settings(),
+            "schedule": repr(self.schedule),
+            "early_stopping": None if self.early_stopping is None else repr(self.early_stopping),
+            "l2": self.l2,
+            "l1": self.l1,
+            "dropout": list(self.dropout),
+            "shuffle": self.shuffle,
+        }
+
+
+def settings_for(
+    net: Network,
+    *,
+    epochs: int,
+    batch_size: int,
+    optimizer_given: str | Optimizer | None,
+    schedule_given: str | Schedule | None,
+    early_stopping: bool | EarlyStopping | None,
+    l2: float,
+    l1: float,
+    dropout: float | Sequence[float],
+    shuffle: bool,
+    progress: bool,
+    checkpoint: str | Path | None,
+) -> Settings:
+    """The arguments of `Network.fit`, checked. Raises BadInput."""
+    for name, count in (("epochs", epochs), ("batch_size", batch_size)):
+        if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
+            raise BadInput(f"{name} is {count!r}; expected an integer from 1 up")
+    for name, strength in (("l2", l2), ("l1", l1)):
+        if not (isinstance(strength, (int, float, np.number)) and 0 <= strength < math.inf):
+            raise BadInput(f"{name} is {strength!r}; expected a number from 0 up")
+    hidden = net.L - 1
+    shares = [dropout] * hidden if isinstance(dropout, (int, float, np.number)) else list(dropout)
+    if len(shares) != hidden or not all(0 <= share < 1 for share in shares):
+        raise BadInput(
+            f"dropout is {dropout!r}; expected a share from 0 up to, not including, 1, "
+            f"or one for each of the {hidden} hidden layers"
+        )
+    stopping = EarlyStopping() if early_stopping is True else early_stopping or None
+    if stopping is not None and not isinstance(stopping, EarlyStopping):
+        raise BadInput(f"early_stopping is {early_stopping!r}; expected True or deltarule.EarlyStopping(patience=10)")
+    return Settings(
+        int(epochs),
+        int(batch_size),
+        optimizer(optimizer_given),
+        schedule(schedule_given),
+        stopping,
+        float(l2),
+        float(l1),
+        tuple(float(share) for share in shares),
+        bool(shuffle),
+        bool(progress),
+        None if checkpoint is None else Path(checkpoint),
+    )
+
+
+class Training:
+    """One call of fit: the buffers, the course so far, and what is to be remembered."""
+
+    def __init__(self, net: Network, x: Any, y: Any, validation: Any, settings: Settings) -> None:
+        self.net, self.settings = net, settings
+        self.x = inputs.samples(net, x)
+        self.y = inputs.targets(net, y, len(self.x))
+        classes_before = net.classes
+        if self.y.classes is not None:
+            net.classes = self.y.classes
+        try:
+            self.validation = self._checked_validation(validation)
+        except BadInput:
+            net.classes = classes_before
+            raise
+        self.memory = settings.optimizer.memory(net)
+        self.epochs_before = self.memory.epochs
+        self.done = 0
+        self.validation_cost: list[float] = []
+        self.validation_accuracy: list[float] = []
+        self.seconds: list[float] = []
+        self.best: Array | None = None
+        self._prepare()
+
+    def _checked_validation(self, given: Any) -> tuple[Array, inputs.Targets] | None:
+        if given is None:
+            if self.settings.early_stopping is not None:
+                raise BadInput("early stopping needs data to judge by: fit(..., validation=(x, y))")
+            return None
+        if not isinstance(given, (tuple, list)) or len(given) != 2:
+            raise BadInput(f"validation is {type(given).__name__}; expected a pair (x, y)")
+        try:
+            x = inputs.samples(self.net, given[0])
+            y = inputs.targets(self.net, given[1], len(x))
+        except BadInput as error:
+            raise BadInput(f"in the validation data: {error}") from error
+        if y.are_labels != self.y.are_labels:
+            raise BadInput("the validation targets are labels and the training targets values, or the other way round")
+        return x, y
+
+    def _prepare(self) -> None:
+        """The records that the compiled code reads and writes."""
+        from deltarule.kernels import train
+        from deltarule.kernels.products import BLAS_FROM
+        from deltarule.kernels.update import CODES, Optimiser
+
+        net, settings, opt = self.net, self.settings, self.settings.optimizer
+        N = len(self.x)
+        rows = min(settings.batch_size, N)
+        n = net.sizes
+        largest = rows * max(n[l] * n[l - 1] for l in range(1, net.L + 1))
+        fused = opt.name == "sgd" and settings.l1 == 0 and largest < BLAS_FROM
+        self.batch = layout.batch(n, rows, net.dtype)
+        self.optimiser = Optimiser(
+            CODES[opt.name],
+            float(opt.first),
+            float(opt.second),
+            float(opt.epsilon),
+            float(opt.decay),
+            settings.l2,
+            settings.l1,
+            np.zeros(0 if fused else net.theta.size, net.dtype),
+            self.memory.m,
+            self.memory.v,
+        )
+        counts = np.zeros(4, np.int64)
+        counts[train.T] = self.memory.steps
+        self.course = train.Course(
+            counts,
+            np.zeros(2),
+            np.zeros(settings.epochs),
+            np.zeros(settings.epochs),
+            np.zeros(settings.epochs),
+            np.arange(N, dtype=np.int32),
+            np.array([0.0, *settings.dropout, 0.0]),
+            net.theta.copy(),
+        )
+        self.data = layout.Data(
+            layout.readable(self.x), layout.readable(self.y.labels), layout.readable(self.y.values)
+        )
+        self.steps_an_epoch = -(-N // rows)
+        self.shuffle = settings.shuffle and rows < N
+        self._steps = 1
+
+    @property
+    def each_epoch(self) -> bool:
+        """Whether something has to be done between two epochs."""
+        s = self.settings
+        return self.validation is not None or s.checkpoint is not None or s.schedule.watches_cost
+
+    def run(self) -> History:
+        """Train to the last epoch, or until it is over for another reason."""
+        settings = self.settings
+        if settings.checkpoint is not None:
+            checkpoint.resume(self, settings.checkpoint)
+        stopped = "finished"
+        try:
+            with Bar(settings.epochs * self.steps_an_epoch, settings.progress) as bar:
+                while self.done < settings.epochs:
+                    if self._is_over():
+                        stopped = "early"
+                        break
+                    until = self.done + 1 if self.each_epoch else settings.epochs
+                    self._run_epochs(until, bar)
+                    self._close_epochs(until)
+        except KeyboardInterrupt:
+            stopped = "interrupted"
+            self._close_epochs(int(self.course.counts[0]), validate=False)
+        best = self._take_best() if stopped != "interrupted" else None
+        return self.history(stopped, best)
+
+    def _is_over(self) -> bool:
+        stopping = self.settings.early_stopping
+        return stopping is not None and bool(self.done) and stopping.is_over(self._monitored())
+
+    def _monitored(self) -> list[float]:
+        stopping = self.settings.early_stopping
+        by_accuracy = stopping is not None and stopping.monitor == "accuracy"
+        return self.validation_accuracy if by_accuracy else self.validation_cost
+
+    def _run_epochs(self, until: int, bar: Bar) -> None:
+        """Compiled calls until `until` epochs are done. Raises Diverged."""
+        from deltarule.kernels.train import BAD_LAYER, EPOCH, STEP, T, train
+
+        net, settings, counts = self.net, self.settings, self.course.counts
+        total = self.epochs_before + settings.epochs
+        for epoch in range(self.done, until):
+            factor = settings.schedule.factor(self.epochs_before + epoch, total, self.memory.costs)
+            self.course.eta[epoch] = settings.optimizer.eta * factor
+        course = self.course._replace(eta=self.course.eta[:until])
+        started = time.perf_counter()
+        try:
+            while counts[EPOCH] < until:
+                called, before = time.perf_counter(), int(counts[T])
+                train(net.theta, net._layers, self.batch, self.data, self.optimiser, course, net.rng,
+                      self.shuffle, self._steps)  # fmt: skip
+                if counts[BAD_LAYER]:
+                    self._diverged(int(counts[EPOCH]) + 1, int(counts[STEP]) + 1, int(counts[BAD_LAYER]))
+                rate = (int(counts[T]) - before) / (time.perf_counter() - called)
+                self._steps = min(max(int(rate * CALL_SECONDS), 1), 10 * self._steps)
+                bar.show(int(counts[EPOCH]) * self.steps_an_epoch + int(counts[STEP]), self._text())
+        finally:
+            self.memory.steps = int(counts[T])
+            finished = int(counts[EPOCH]) - self.done
+            self.seconds += [(time.perf_counter() - started) / max(finished, 1)] * finished
+        self._require_finite_weights(until)
+
+    def _text(self) -> str:
+        epoch = int(self.course.counts[0])
+        cost = f"  cost {self.course.cost[epoch - 1]:.4g}" if epoch else ""
+        right = f"  validation {self.validation_accuracy[-1]:.4f}" if self.validation_accuracy else ""
+        return f"epoch {min(epoch + 1, self.settings.epochs)}/{self.settings.epochs}{cost}{right}"
+
+    def _close_epochs(self, until: int, validate: bool = True) -> None:
+        """What is done between epochs: validation, the best weights, the checkpoint."""
+        from deltarule.kernels.train import EPOCH
+
+        if validate and self.validation is not None:
+            x, y = self.validation
+            cost, score = self.net._evaluate(x, y)
+            self.validation_cost.append(cost)
+            self.validation_accuracy.append(score)
+            self.memory.costs.append(cost)
+        else:
+            self.memory.costs += self.course.cost[self.done : until].tolist()
+        self.done = until
+        self.memory.epochs = self.epochs_before + int(self.course.counts[EPOCH])
+        stopping = self.settings.early_stopping
+        if stopping is not None and validate and stopping.best_epoch(self._monitored()) == self.done - 1:
+            self.best = self.net.theta.copy()
+        if self.settings.checkpoint is not None and validate:
+            checkpoint.write(self, self.settings.checkpoint)
+
+    def _take_best(self) -> int | None:
+        """With early stopping, give the network its best weights; the epoch they are from."""
+        stopping = self.settings.early_stopping
+        if stopping is None or self.best is None:
+            return None
+        self.net.theta[:] = self.best
+        return stopping.best_epoch(self._monitored()) + 1
+
+    def _require_finite_weights(self, epoch: int) -> None:
+        for l in range(1, self.net.L + 1):
+            if not (np.isfinite(self.net.W[l]).all() and np.isfinite(self.net.b[l]).all()):
+                self._diverged(epoch, self.steps_an_epoch, l)
+
+    def _diverged(self, epoch: int, step: int, layer: int) -> None:
+        """Give the network its last good weights and raise Diverged."""
+        self.net.theta[:] = self.course.good
+        self.settings.optimizer.forget(self.net)
+        self.done = epoch - 1
+        raise Diverged(
+            f"training met a value that is not finite in epoch {epoch}, step {step}, first at layer {layer} "
+            f"({self.net.activations[layer].name}). The network has the weights of the end of epoch {epoch - 1} "
+            f"again (0: those it came with). A smaller learning rate (now {self.course.eta[epoch - 1]:g}), "
+            f"another init, or inputs scaled to about one often help.",
+            epoch=epoch,
+            step=step,
+            layer=layer,
+            history=self.history("diverged", None),
+        )
+
+    def history(self, stopped: str, best_epoch: int | None) -> History:
+        """The record of the epochs done."""
+        n = self.done
+        return History(
+            cost=tuple(self.course.cost[:n].tolist()),
+            accuracy=tuple(self.course.right[:n].tolist()) if self.y.are_labels else (),
+            validation=None
+            if self.validation is None
+            else Series(tuple(self.validation_cost), tuple(self.validation_accuracy)),
+            eta=tuple(self.course.eta[:n].tolist()),
+            seconds=tuple(self.seconds),
+            stopped=stopped,
+            best_epoch=best_epoch,
+        )
