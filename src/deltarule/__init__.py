@@ -8,8 +8,10 @@ Network(784 -> 30 sigmoid -> 10 sigmoid; cost quadratic, float32, 23,860 paramet
 
 from deltarule import data
 from deltarule.activations import ACTIVATIONS, Activation
+from deltarule.check import CheckReport, check
 from deltarule.costs import COSTS, Cost
 from deltarule.errors import BadFile, BadInput, DeltaruleError, Diverged, MissingExtra, NoSuchLayer
+from deltarule.flow import Flow
 from deltarule.history import History
 from deltarule.inits import INITS
 from deltarule.network import Network
@@ -31,11 +33,13 @@ __all__ = [
     "BadFile",
     "BadInput",
     "Constant",
+    "CheckReport",
     "Cosine",
     "Cost",
     "DeltaruleError",
     "Diverged",
     "EarlyStopping",
+    "Flow",
     "History",
     "Inverse",
     "MissingExtra",
@@ -48,6 +52,7 @@ __all__ = [
     "RMSProp",
     "Schedule",
     "Trace",
+    "check",
     "data",
     "load",
 ]

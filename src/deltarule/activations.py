@@ -43,8 +43,10 @@ class Activation:
         Whether the slope jumps at z = 0 (there no derivative exists; the slope from the left is used).
     gain : float
         The factor on the variance of the weights that keeps the signal's size (2 for the ReLU family).
-    bounded : bool
-        Whether sigma flattens out on both sides, so that a unit can saturate.
+    peak : float or None
+        For an activation that flattens out on both sides, so that a unit can saturate: its steepest slope.
+    pair : (callable, callable) or None
+        For an activation of the user's own, the two functions as they were given.
     """
 
     name: str
@@ -53,12 +55,13 @@ class Activation:
     range: tuple[float, float] = (-np.inf, np.inf)
     kink: bool = False
     gain: float = 1.0
-    bounded: bool = False
+    peak: float | None = None
+    pair: tuple[Function, Function] | None = None
 
     @property
     def custom(self) -> bool:
         """Whether this is a pair of the user's own."""
-        return self.name not in ACTIVATIONS
+        return self.pair is not None
 
 
 def _decay(z: Array) -> Array:
@@ -163,8 +166,8 @@ def _step(z: Array, left: float) -> Array:
 ACTIVATIONS: dict[str, Activation] = {
     entry.name: entry
     for entry in (
-        Activation("sigmoid", sigmoid, sigmoid_slope, (0, 1), bounded=True),
-        Activation("tanh", np.tanh, tanh_slope, (-1, 1), bounded=True),
+        Activation("sigmoid", sigmoid, sigmoid_slope, (0, 1), peak=0.25),
+        Activation("tanh", np.tanh, tanh_slope, (-1, 1), peak=1.0),
         Activation("relu", relu, lambda z: _step(z, 0.0), (0, np.inf), kink=True, gain=2.0),
         Activation(
             "leaky_relu",
@@ -184,12 +187,28 @@ ACTIVATIONS: dict[str, Activation] = {
         Activation("gelu", gelu, gelu_slope, (-0.17, np.inf), gain=2.0),
         Activation("silu", silu, silu_slope, (-0.279, np.inf), gain=2.0),
         Activation("softplus", softplus, sigmoid, (0, np.inf), gain=2.0),
-        Activation("softsign", softsign, lambda z: 1 / (1 + np.abs(z)) ** 2, (-1, 1), bounded=True),
+        Activation("softsign", softsign, lambda z: 1 / (1 + np.abs(z)) ** 2, (-1, 1), peak=1.0),
         Activation("identity", lambda z: np.array(z), np.ones_like),
-        Activation("softmax", softmax, softmax_slope, (0, 1), bounded=True),
+        Activation("softmax", softmax, softmax_slope, (0, 1), peak=0.25),
     )
 }
 """Every activation that has a name. Softmax couples the neurons of its layer: it stands at the output only."""
+
+
+def _over_arrays(function: Function) -> Function:
+    """A user's function over an array; one that is written for a single number is called for each."""
+
+    def over(z: Array) -> Array:
+        try:
+            with np.errstate(all="ignore"):
+                values = np.asarray(function(z))
+            if values.shape == z.shape:
+                return values.astype(z.dtype)
+        except (TypeError, ValueError):
+            pass  # it takes one number at a time
+        return np.asarray(np.vectorize(function, otypes=[z.dtype])(z))
+
+    return over
 
 
 def activation(given: str | Activation | tuple[Function, Function]) -> Activation:
@@ -208,7 +227,7 @@ def activation(given: str | Activation | tuple[Function, Function]) -> Activatio
         return ACTIVATIONS[given]
     if isinstance(given, tuple) and len(given) == 2 and all(callable(f) for f in given):
         name = getattr(given[0], "__name__", "own").strip("<>")
-        return Activation(f"custom:{name}", *given)
+        return Activation(f"custom:{name}", *map(_over_arrays, given), pair=given)
     raise BadInput(
         f"an activation is a name or a pair (sigma, slope) of functions of z; got {given!r}. "
         f"Names: {', '.join(ACTIVATIONS)}."

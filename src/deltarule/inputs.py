@@ -151,7 +151,9 @@ def _words(net: Network, y: Array) -> Targets:
     wrong = np.flatnonzero(known[place] != words)
     if wrong.size:
         row = int(wrong[0])
-        raise BadInput(f"y at row {row} is {words[row]!r}, a label that the network does not know: {list(known)}")
+        raise BadInput(
+            f"y at row {row} is {words[row]!r}, a label that the network does not know: {list(known)}"
+        )
     return Targets(place.astype(np.int64), _no_values(net), known)
 
 

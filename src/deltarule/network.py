@@ -95,7 +95,9 @@ class Network:
         self.dtype = np.dtype(name)
         self.init = init
         draw = init_named(init)
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0):
+        if seed is not None and (
+            isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0
+        ):
             raise BadInput(f"seed is {seed!r}; expected an integer from 0 up, or None")
         self.seed = seed
         self.rng = np.random.Generator(np.random.PCG64(seed))
@@ -127,9 +129,9 @@ class Network:
         from deltarule.kernels.elementwise import compile_pair
 
         return {
-            l: compile_pair(sigma.name, sigma.sigma, sigma.slope, self.dtype)
+            l: compile_pair(sigma.name, *sigma.pair, self.dtype)
             for l, sigma in zip(self.activations.layers, self.activations, strict=True)
-            if sigma.custom
+            if sigma.pair is not None
         }
 
     @cached_property
@@ -250,7 +252,7 @@ class Network:
             by_layer(buffers.z),
             by_layer(buffers.a, 0),
             by_layer(buffers.slope),
-            by_layer(buffers.moved),
+            by_layer(buffers.moved, 0),
             by_layer(buffers.delta),
             *self._views(grad),
             ByLayer([sigma.name for sigma in self.activations]),

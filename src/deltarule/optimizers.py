@@ -44,7 +44,9 @@ class Optimizer:
     ) -> None:
         _require("eta", eta, eta > 0, "a learning rate above 0")
         _require("a decay of running means", first, 0 <= first < 1, "a number from 0 up to, not including, 1")
-        _require("a decay of running means", second, 0 <= second < 1, "a number from 0 up to, not including, 1")
+        _require(
+            "a decay of running means", second, 0 <= second < 1, "a number from 0 up to, not including, 1"
+        )
         _require("epsilon", epsilon, epsilon >= 0, "0 or more")
         _require("decay", decay, decay >= 0, "0 or more")
         self.eta, self.first, self.second, self.epsilon, self.decay = eta, first, second, epsilon, decay
@@ -60,7 +62,8 @@ class Optimizer:
         """Start anew with this network."""
         none = np.zeros(0, net.dtype)
         self._memories[net] = Memory(
-            np.zeros_like(net.theta) if self.uses_m else none, np.zeros_like(net.theta) if self.uses_v else none
+            np.zeros_like(net.theta) if self.uses_m else none,
+            np.zeros_like(net.theta) if self.uses_v else none,
         )
 
     def settings(self) -> dict[str, Any]:

@@ -24,11 +24,11 @@ class Trace(Record):
     ----------
     cost : (N,)
         C of each sample, summed over the outputs; penalties are not part of it.
-    z, slope, moved, delta : by layer 1..L, each (N, n_l)
-        z^l = W^l a^{l-1} + b^l; sigma'(z^l); dC/da^l (at l < L: (W^{l+1})^T delta^{l+1}); dC/dz^l = delta^l.
+    z, slope, delta : by layer 1..L, each (N, n_l)
+        z^l = W^l a^{l-1} + b^l; sigma'(z^l); delta^l = dC/dz^l = moved^l * slope^l.
         Each is per sample and never divided by N. For a softmax layer `slope` is the diagonal of its Jacobian.
-    a : by layer 0..L, each (N, n_l)
-        a^0 is the input.
+    a, moved : by layer 0..L, each (N, n_l)
+        a^0 is the input. moved^l = dC/da^l: (W^{l+1})^T delta^{l+1} below the output, grad_a C at it.
     grad_W, grad_b : by layer 1..L
         The mean over the samples of delta^l (a^{l-1})^T and of delta^l (BP4, BP3), without penalties.
     activations : by layer 1..L

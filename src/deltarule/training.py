@@ -88,7 +88,9 @@ def settings_for(
         )
     stopping = EarlyStopping() if early_stopping is True else early_stopping or None
     if stopping is not None and not isinstance(stopping, EarlyStopping):
-        raise BadInput(f"early_stopping is {early_stopping!r}; expected True or deltarule.EarlyStopping(patience=10)")
+        raise BadInput(
+            f"early_stopping is {early_stopping!r}; expected True or deltarule.EarlyStopping(patience=10)"
+        )
     return Settings(
         int(epochs),
         int(batch_size),
@@ -141,7 +143,9 @@ class Training:
         except BadInput as error:
             raise BadInput(f"in the validation data: {error}") from error
         if y.are_labels != self.y.are_labels:
-            raise BadInput("the validation targets are labels and the training targets values, or the other way round")
+            raise BadInput(
+                "the validation targets are labels and the training targets values, or the other way round"
+            )
         return x, y
 
     def _prepare(self) -> None:

@@ -64,14 +64,18 @@ class _Vectors:
     def _everywhere(self, value: Any, kind: Any) -> Any:
         undefined = ir.Constant(kind, ir.Undefined)
         first = self.builder.insert_element(undefined, value, I32(0))
-        return self.builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes))
+        return self.builder.shuffle_vector(
+            first, undefined, ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes)
+        )
 
     def spread(self, value: Any) -> Any:
         """One number in every lane."""
         return self._everywhere(value, self.type)
 
     def _intrinsic(self, name: str, result: Any, arguments: list[Any], values: list[Any]) -> Any:
-        function = cgutils.get_or_insert_function(self.builder.module, ir.FunctionType(result, arguments), name)
+        function = cgutils.get_or_insert_function(
+            self.builder.module, ir.FunctionType(result, arguments), name
+        )
         return self.builder.call(function, values)
 
     def load(self, start: Any, offset: Any, mask: Any = None) -> Any:

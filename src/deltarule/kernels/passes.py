@@ -96,6 +96,8 @@ def backprop(theta, layers, batch, grad):
     for l in range(1, L + 1):
         forward_layer(theta, layers, batch, l, n)
     backward(theta, layers, batch, n)
+    through_weights(batch.delta, batch.at[1], theta, layers.W_at[1], batch.moved, 0,
+                    n, layers.sizes[1], layers.sizes[0])  # dC/da^0: what the error says of the input  # fmt: skip
     for l in range(1, L + 1):
         gradient(layers, batch, l, grad, n)
 

@@ -1,0 +1,116 @@
+"""The command line: thin, over the public functions."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.console import Console
+
+from deltarule import runs
+from deltarule.errors import DeltaruleError
+
+app = typer.Typer(
+    help="Backpropagation you can train with, see, check and change.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+out = Console(highlight=False, soft_wrap=True)
+
+Data = Annotated[Optional[Path], typer.Option("--data", help="The folder of MNIST's four IDX files.")]  # noqa: UP045
+
+
+@app.command()
+def train(
+    dataset: Annotated[str, typer.Argument(help="digits (embedded) or mnist (with --data DIR).")],
+    run: Annotated[Path, typer.Option("--out", help="The run's folder; an unfinished run in it goes on.")],
+    data: Data = None,
+    hidden: Annotated[
+        str, typer.Option(help="Widths of the hidden layers: 30, or 256,256. Empty: none.")
+    ] = "30",
+    activation: Annotated[str, typer.Option(help="Of the hidden layers.")] = "sigmoid",
+    output: Annotated[
+        Optional[str], typer.Option(help="Of the output; as the cost asks, if not given.")
+    ] = None,  # noqa: UP045
+    cost: Annotated[str, typer.Option(help="quadratic, cross_entropy, log_likelihood, ...")] = "quadratic",
+    init: Annotated[
+        str, typer.Option(help="auto, nielsen, nielsen_scaled, lecun, orthogonal, zeros.")
+    ] = "auto",
+    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    epochs: Annotated[int, typer.Option(help="How many passes over the training data.")] = 30,
+    batch: Annotated[int, typer.Option(help="Samples in a step.")] = 10,
+    optimizer: Annotated[str, typer.Option(help="sgd, momentum, nesterov, rmsprop, adam, adamw.")] = "sgd",
+    eta: Annotated[float, typer.Option(help="The learning rate.")] = 3.0,
+    l2: Annotated[float, typer.Option(help="l2/2 sum W^2 is added to the mean cost.")] = 0.0,
+    l1: Annotated[float, typer.Option(help="l1 sum |W| is added to the mean cost.")] = 0.0,
+    dropout: Annotated[float, typer.Option(help="The share of hidden units silenced in a step.")] = 0.0,
+    schedule: Annotated[str, typer.Option(help="constant, inverse, cosine, on_plateau.")] = "constant",
+    patience: Annotated[
+        int, typer.Option(help="Stop early after so many epochs without improvement; 0: never.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bits.")] = 0,
+    progress: Annotated[bool, typer.Option(help="A bar, where this is a terminal.")] = True,
+) -> None:
+    """Train a network on a data set; the run's folder holds all that is needed to do it again."""
+    settings = runs.Settings(
+        dataset, str(data) if data else None, runs.widths(hidden), activation, output, cost, init, dtype, epochs,
+        batch, optimizer, eta, l2, l1, dropout, schedule, patience, seed,
+    )  # fmt: skip
+    result = runs.train(settings, run, progress=progress)
+    out.print(str(result.network))
+    out.print(str(result.history))
+    if result.history.stopped == "interrupted":
+        out.print("Interrupted. The same command goes on from the last whole epoch.")
+    out.print(f"accuracy on the test data: {result.accuracy:.4f}")
+    out.print(f"written to {run}: network, history, settings")
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run's folder, or a network file.")],
+    dataset: Annotated[str, typer.Argument(help="digits or mnist.")],
+    data: Data = None,
+) -> None:
+    """The cost and accuracy of a trained network on each part of a data set."""
+    out.print(runs.evaluate(run, dataset, data))
+
+
+@app.command()
+def check(
+    run: Annotated[Path, typer.Argument(help="A run's folder, or a network file.")],
+    dataset: Annotated[
+        Optional[str], typer.Option(help="The data to check on; the run's own, if not given.")
+    ] = None,  # noqa: UP045
+    data: Data = None,
+    samples: Annotated[int, typer.Option(help="How many samples.")] = 5,
+) -> None:
+    """Prove the network's backward pass against measurement. Exits with 1 where it fails."""
+    report = runs.check(run, dataset, data, samples)
+    out.print(str(report))
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def flow(
+    run: Annotated[Path, typer.Argument(help="A run's folder, or a network file.")],
+    dataset: Annotated[
+        Optional[str], typer.Option(help="The data to run through; the run's own, if not given.")
+    ] = None,  # noqa: UP045
+    data: Data = None,
+) -> None:
+    """Where the error goes, layer by layer, over the training data."""
+    out.print(runs.flow(run, dataset, data).report())
+
+
+def main() -> None:
+    """The program `deltarule`: a mistake of the user's ends in one clear line, not in a traceback."""
+    try:
+        app()
+    except DeltaruleError as error:
+        print(f"deltarule: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,196 @@
+"""A run: the folder that a training leaves behind, with all that is needed to do it again.
+
+network.safetensors   the network as trained
+history.json          cost and accuracy of every epoch
+settings.json         what it was trained with, and the program's version
+checkpoint/           the state after the last epoch, from which an unfinished run goes on
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import deltarule
+from deltarule import data
+from deltarule.check import CheckReport
+from deltarule.check import check as check_backward
+from deltarule.errors import BadFile, BadInput, unknown
+from deltarule.flow import Flow
+from deltarule.history import History
+from deltarule.network import Network
+from deltarule.optimizers import OPTIMIZERS
+from deltarule.schedules import EarlyStopping
+from deltarule.store import load, write_whole
+
+NETWORK, HISTORY, SETTINGS, CHECKPOINT = "network.safetensors", "history.json", "settings.json", "checkpoint"
+USUAL_OUTPUT = {"cross_entropy": "sigmoid", "log_likelihood": "softmax", "poisson": "softplus"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `deltarule train` was asked for."""
+
+    dataset: str
+    data: str | None = None
+    hidden: tuple[int, ...] = (30,)
+    activation: str = "sigmoid"
+    output: str | None = None
+    cost: str = "quadratic"
+    init: str = "auto"
+    dtype: str = "float32"
+    epochs: int = 30
+    batch: int = 10
+    optimizer: str = "sgd"
+    eta: float = 3.0
+    l2: float = 0.0
+    l1: float = 0.0
+    dropout: float = 0.0
+    schedule: str = "constant"
+    patience: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run has come to."""
+
+    network: Network
+    history: History
+    accuracy: float
+
+
+def widths(text: str) -> tuple[int, ...]:
+    """The widths of the hidden layers from "256,256"; of none from "".
+
+    >>> widths("30"), widths("256,128"), widths("")
+    ((30,), (256, 128), ())
+    """
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise BadInput(f"hidden is {text!r}; expected widths such as 30 or 256,256") from error
+
+
+def train(settings: Settings, folder: Path, progress: bool = True) -> Result:
+    """Train as the settings say and write the run; an unfinished run in the folder goes on."""
+    written = {"program": f"deltarule {deltarule.__version__}", **asdict(settings)}
+    _require_same_run(folder, settings)
+    split = data.named(settings.dataset, settings.data, settings.dtype)
+    n_out = len(set(split.train.y.tolist()))
+    output = settings.output or USUAL_OUTPUT.get(settings.cost, "sigmoid")
+    sizes = [split.train.x.shape[1], *settings.hidden, n_out]
+    net = Network(
+        sizes, settings.activation, output, settings.cost, settings.init, settings.dtype, settings.seed
+    )
+    if settings.optimizer not in OPTIMIZERS:
+        raise unknown("optimizer", settings.optimizer, OPTIMIZERS)
+    write_whole(folder / SETTINGS, json.dumps(written, indent=1).encode())
+    history = net.fit(
+        *split.train,
+        epochs=settings.epochs,
+        batch_size=settings.batch,
+        optimizer=OPTIMIZERS[settings.optimizer](settings.eta),
+        validation=split.validation,
+        l2=settings.l2,
+        l1=settings.l1,
+        dropout=settings.dropout,
+        schedule=settings.schedule,
+        early_stopping=EarlyStopping(settings.patience) if settings.patience else None,
+        checkpoint=folder / CHECKPOINT,
+        progress=progress,
+    )
+    net.save(folder / NETWORK)
+    write_whole(folder / HISTORY, json.dumps(history.to_dict()).encode())
+    return Result(net, history, net.score(*split.test))
+
+
+def _require_same_run(folder: Path, settings: Settings) -> None:
+    """Refuse a folder that holds a run with other settings; more epochs are the same run, longer."""
+    if not (folder / SETTINGS).exists():
+        return
+    old = settings_of(folder)
+    differing = [
+        f"{field.name} {getattr(old, field.name)!r} (now {getattr(settings, field.name)!r})"
+        for field in fields(Settings)
+        if field.name != "epochs" and getattr(old, field.name) != getattr(settings, field.name)
+    ]
+    if differing:
+        raise BadInput(
+            f"{folder} holds another run: {', '.join(differing)}. Take another --out, or delete that folder"
+        )
+
+
+def settings_of(folder: Path) -> Settings:
+    """What a run was trained with."""
+    kept = _json(folder / SETTINGS)
+    kept.pop("program", None)
+    try:
+        return Settings(**{**kept, "hidden": tuple(kept["hidden"])})
+    except (TypeError, KeyError) as error:
+        raise BadFile(f"{folder / SETTINGS}: not the settings of a run ({error})") from error
+
+
+def history_of(folder: Path) -> History:
+    """The history of a run."""
+    return History.from_dict(_json(folder / HISTORY))
+
+
+def network_of(run: Path) -> Network:
+    """The network of a run's folder, or of a network file."""
+    if run.is_dir():
+        if not (run / NETWORK).exists():
+            raise BadFile(f"{run}: no finished run here ({NETWORK} is missing)")
+        return load(run / NETWORK)
+    return load(run)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        kept = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise BadFile(f"{path}: no such file") from error
+    except ValueError as error:
+        raise BadFile(f"{path}: not JSON, or cut short ({error})") from error
+    if not isinstance(kept, dict):
+        raise BadFile(f"{path}: expected a JSON object")
+    return kept
+
+
+def _split(run: Path, dataset: str | None, folder: Path | None, net: Network) -> data.Split:
+    """The data named, or else those that the run was trained on."""
+    if dataset is None:
+        settings = settings_of(run) if run.is_dir() else None
+        if settings is None:
+            raise BadInput("a network file does not say on which data: --dataset digits")
+        dataset, folder = settings.dataset, folder or (Path(settings.data) if settings.data else None)
+    return data.named(dataset, folder, net.dtype)
+
+
+def evaluate(run: Path, dataset: str, folder: Path | None = None) -> str:
+    """The cost and accuracy of a run's network on each part of a data set."""
+    net = network_of(run)
+    parts = data.named(dataset, folder, net.dtype)
+    lines = [
+        f"{name:<11}{len(part.x):>7} samples   cost {net.mean_cost(*part):.4f}   accuracy {net.score(*part):.4f}"
+        for name, part in zip(parts._fields, parts, strict=True)
+    ]
+    return "\n".join([str(net), *lines])
+
+
+def check(run: Path, dataset: str | None, folder: Path | None, samples: int) -> CheckReport:
+    """The numeric proof of a run's network on the first samples of the training data."""
+    if samples < 1:
+        raise BadInput(f"samples is {samples}; expected 1 or more")
+    net = network_of(run)
+    x, y = _split(run, dataset, folder, net).train
+    return check_backward(net, x[:samples], y[:samples])
+
+
+def flow(run: Path, dataset: str | None, folder: Path | None) -> Flow:
+    """Where the error goes in a run's network, over up to 1 000 samples of the training data."""
+    net = network_of(run)
+    x, y = _split(run, dataset, folder, net).train
+    return net.backprop(x[:1000], y[:1000]).flow()
