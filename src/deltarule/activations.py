@@ -227,7 +227,7 @@ def activation(given: str | Activation | tuple[Function, Function]) -> Activatio
         return ACTIVATIONS[given]
     if isinstance(given, tuple) and len(given) == 2 and all(callable(f) for f in given):
         name = getattr(given[0], "__name__", "own").strip("<>")
-        return Activation(f"custom:{name}", *map(_over_arrays, given), pair=given)
+        return Activation(f"custom:{name}", _over_arrays(given[0]), _over_arrays(given[1]), pair=given)
     raise BadInput(
         f"an activation is a name or a pair (sigma, slope) of functions of z; got {given!r}. "
         f"Names: {', '.join(ACTIVATIONS)}."

@@ -152,7 +152,11 @@ class _Measured:
         parts = []
         for start in range(0, n, at_once):
             nudge = np.eye(n)[start : start + at_once, None, :]  # one neuron each
-            parts.append(derivative(lambda h, nudge=nudge: self.cost_from(l, self.z[l] + h * nudge)))
+
+            def at(h: float, nudge: Array = nudge) -> tuple[Array, Array]:
+                return self.cost_from(l, self.z[l] + h * nudge)
+
+            parts.append(derivative(at))
         return tuple(np.concatenate(part).T for part in zip(*parts, strict=True))  # type: ignore[return-value]
 
     def along(self, l: int, dz: Array) -> tuple[Array, Array, Array]:
@@ -244,20 +248,16 @@ def judge(
     eps = float(np.finfo(net.dtype).eps)
     findings = []
 
-    def find(
-        equation: str, l: int, computed: Array, true: Array, spread: Array, kinked: Array, place: str
-    ) -> None:
+    def find(equation: str, l: int, computed: Array, true: Array, spread: Array, kinked: Array, place: str) -> None:
         findings.append(_finding(equation, l, computed, true, spread, kinked, place, limit, eps))
 
     for l in range(net.L, 0, -1):
         true, spread, kinked = measured.delta(l)
-        find(
-            "BP1" if l == net.L else "BP2", l, trace.delta[l], true, spread, kinked, "sample {0}, neuron {1}"
-        )
+        find("BP1" if l == net.L else "BP2", l, trace.delta[l], true, spread, kinked, "sample {0}, neuron {1}")
         if net.activations[l].name != "softmax":
             find("slope", l, trace.slope[l], *_slope(measured, l), "sample {0}, neuron {1}")
         findings.append(_adjoint(net, trace, l, rng, limit, eps))
-        any_kink = kinked.any(axis=0)
+        any_kink = np.asarray(kinked.any(axis=0))
         find("BP3", l, trace.grad_b[l], true.mean(axis=0), spread.mean(axis=0), any_kink, "neuron {0}")
         many = net.W[l].size > LARGE if weights == "auto" else weights == "directions"
         if many:
@@ -295,9 +295,7 @@ def _every_weight(measured: _Measured, l: int) -> tuple[Array, Array, Array]:
     return tuple(np.concatenate(part).reshape(n_out, n_in) for part in zip(*parts, strict=True))  # type: ignore[return-value]
 
 
-def _adjoint(
-    net: Network, trace: Trace, l: int, rng: np.random.Generator, limit: float, eps: float
-) -> Finding:
+def _adjoint(net: Network, trace: Trace, l: int, rng: np.random.Generator, limit: float, eps: float) -> Finding:
     """<W v, delta> = <v, moved> for a random v of each sample: is what moved back the transpose's work?"""
     W, d = net.W[l].astype(np.float64), trace.delta[l].astype(np.float64)
     v = rng.standard_normal((len(d), W.shape[1]))

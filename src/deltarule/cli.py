@@ -29,17 +29,11 @@ def train(
     dataset: Annotated[str, typer.Argument(help="digits (embedded) or mnist (with --data DIR).")],
     run: Annotated[Path, typer.Option("--out", help="The run's folder; an unfinished run in it goes on.")],
     data: Data = None,
-    hidden: Annotated[
-        str, typer.Option(help="Widths of the hidden layers: 30, or 256,256. Empty: none.")
-    ] = "30",
+    hidden: Annotated[str, typer.Option(help="Widths of the hidden layers: 30, or 256,256. Empty: none.")] = "30",
     activation: Annotated[str, typer.Option(help="Of the hidden layers.")] = "sigmoid",
-    output: Annotated[
-        Optional[str], typer.Option(help="Of the output; as the cost asks, if not given.")
-    ] = None,  # noqa: UP045
+    output: Annotated[str | None, typer.Option(help="Of the output; as the cost asks, if not given.")] = None,
     cost: Annotated[str, typer.Option(help="quadratic, cross_entropy, log_likelihood, ...")] = "quadratic",
-    init: Annotated[
-        str, typer.Option(help="auto, nielsen, nielsen_scaled, lecun, orthogonal, zeros.")
-    ] = "auto",
+    init: Annotated[str, typer.Option(help="auto, nielsen, nielsen_scaled, lecun, orthogonal, zeros.")] = "auto",
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     epochs: Annotated[int, typer.Option(help="How many passes over the training data.")] = 30,
     batch: Annotated[int, typer.Option(help="Samples in a step.")] = 10,
@@ -49,9 +43,7 @@ def train(
     l1: Annotated[float, typer.Option(help="l1 sum |W| is added to the mean cost.")] = 0.0,
     dropout: Annotated[float, typer.Option(help="The share of hidden units silenced in a step.")] = 0.0,
     schedule: Annotated[str, typer.Option(help="constant, inverse, cosine, on_plateau.")] = "constant",
-    patience: Annotated[
-        int, typer.Option(help="Stop early after so many epochs without improvement; 0: never.")
-    ] = 0,
+    patience: Annotated[int, typer.Option(help="Stop early after so many epochs without improvement; 0: never.")] = 0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bits.")] = 0,
     progress: Annotated[bool, typer.Option(help="A bar, where this is a terminal.")] = True,
 ) -> None:
@@ -82,9 +74,7 @@ def evaluate(
 @app.command()
 def check(
     run: Annotated[Path, typer.Argument(help="A run's folder, or a network file.")],
-    dataset: Annotated[
-        Optional[str], typer.Option(help="The data to check on; the run's own, if not given.")
-    ] = None,  # noqa: UP045
+    dataset: Annotated[str | None, typer.Option(help="The data to check on; the run's own, if not given.")] = None,
     data: Data = None,
     samples: Annotated[int, typer.Option(help="How many samples.")] = 5,
 ) -> None:
@@ -98,9 +88,7 @@ def check(
 @app.command()
 def flow(
     run: Annotated[Path, typer.Argument(help="A run's folder, or a network file.")],
-    dataset: Annotated[
-        Optional[str], typer.Option(help="The data to run through; the run's own, if not given.")
-    ] = None,  # noqa: UP045
+    dataset: Annotated[str | None, typer.Option(help="The data to run through; the run's own, if not given.")] = None,
     data: Data = None,
 ) -> None:
     """Where the error goes, layer by layer, over the training data."""

@@ -135,8 +135,8 @@ def joined_value(output: str, z: Array, y: Array) -> Array:
 def joined_delta(output: str, a: Array, y: Array) -> Array:
     """delta^L for a pair in :data:`JOINED`: a - y (for softmax a times the sum of y, which is 1)."""
     if output == "sigmoid":
-        return a - y
-    return a * y.sum(axis=-1, keepdims=True) - y
+        return np.asarray(a - y)
+    return np.asarray(a * y.sum(axis=-1, keepdims=True) - y)
 
 
 def cost(name: str) -> Cost:

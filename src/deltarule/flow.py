@@ -92,11 +92,7 @@ class Flow(Record):
         table = []
         for move in self.rows:
             name = self.activations[move.layer - 1] if move.layer else "input"
-            what = (
-                f"* sigma'(z^{move.layer}), {name}"
-                if move.step == "activation"
-                else f"(W^{move.layer + 1})^T"
-            )
+            what = f"* sigma'(z^{move.layer}), {name}" if move.step == "activation" else f"(W^{move.layer + 1})^T"
             shares = ["" if share is None else f"{100 * share:.0f}%" for share in (move.saturated, move.dead)]
             table.append(
                 [move.layer, what, f"{move.norm_in:.3g}", f"{move.norm_out:.3g}", f"{move.gain:.3g}", *shares]

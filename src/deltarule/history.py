@@ -58,9 +58,7 @@ class History(Record):
     def __str__(self) -> str:
         if not self.epochs:
             return f"History of no completed epoch ({self.stopped})"
-        shown = sorted(
-            {0, *range(self.epochs // 10, self.epochs, max(1, self.epochs // 10)), self.epochs - 1}
-        )
+        shown = sorted({0, *range(self.epochs // 10, self.epochs, max(1, self.epochs // 10)), self.epochs - 1})
         columns: dict[str, tuple[float, ...]] = {"cost": self.cost, "accuracy": self.accuracy}
         if self.validation is not None:
             columns["validation cost"] = self.validation.cost

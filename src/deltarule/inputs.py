@@ -57,8 +57,7 @@ def _require_finite(array: Array, given: Array, name: str) -> None:
             where = (int(place[0]) + start, *map(int, place[1:]))
             value = given[where]
             total = sum(
-                int((~np.isfinite(array[s : s + ROWS_AT_ONCE])).sum())
-                for s in range(0, len(array), ROWS_AT_ONCE)
+                int((~np.isfinite(array[s : s + ROWS_AT_ONCE])).sum()) for s in range(0, len(array), ROWS_AT_ONCE)
             )
             column = f", column {where[1]}" if len(where) > 1 else ""
             what = f"is too large for {array.dtype}" if np.isfinite(value) else "is not a finite number"
@@ -151,9 +150,7 @@ def _words(net: Network, y: Array) -> Targets:
     wrong = np.flatnonzero(known[place] != words)
     if wrong.size:
         row = int(wrong[0])
-        raise BadInput(
-            f"y at row {row} is {words[row]!r}, a label that the network does not know: {list(known)}"
-        )
+        raise BadInput(f"y at row {row} is {words[row]!r}, a label that the network does not know: {list(known)}")
     return Targets(place.astype(np.int64), _no_values(net), known)
 
 

@@ -95,9 +95,7 @@ class Network:
         self.dtype = np.dtype(name)
         self.init = init
         draw = init_named(init)
-        if seed is not None and (
-            isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0
-        ):
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0):
             raise BadInput(f"seed is {seed!r}; expected an integer from 0 up, or None")
         self.seed = seed
         self.rng = np.random.Generator(np.random.PCG64(seed))
@@ -129,7 +127,7 @@ class Network:
         from deltarule.kernels.elementwise import compile_pair
 
         return {
-            l: compile_pair(sigma.name, *sigma.pair, self.dtype)
+            l: compile_pair(sigma.name, sigma.pair, self.dtype)
             for l, sigma in zip(self.activations.layers, self.activations, strict=True)
             if sigma.pair is not None
         }

@@ -6,6 +6,7 @@ network that it trains, so that 5 epochs and 5 more are the same as 10.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
@@ -44,9 +45,7 @@ class Optimizer:
     ) -> None:
         _require("eta", eta, eta > 0, "a learning rate above 0")
         _require("a decay of running means", first, 0 <= first < 1, "a number from 0 up to, not including, 1")
-        _require(
-            "a decay of running means", second, 0 <= second < 1, "a number from 0 up to, not including, 1"
-        )
+        _require("a decay of running means", second, 0 <= second < 1, "a number from 0 up to, not including, 1")
         _require("epsilon", epsilon, epsilon >= 0, "0 or more")
         _require("decay", decay, decay >= 0, "0 or more")
         self.eta, self.first, self.second, self.epsilon, self.decay = eta, first, second, epsilon, decay
@@ -139,9 +138,7 @@ class Adam(Optimizer):
     name = "adam"
     uses_m = uses_v = True
 
-    def __init__(
-        self, eta: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
-    ) -> None:
+    def __init__(self, eta: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> None:
         super().__init__(eta, beta1, beta2, epsilon)
 
 
@@ -162,7 +159,7 @@ class AdamW(Optimizer):
         super().__init__(eta, beta1, beta2, epsilon, decay)
 
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     kind.name: kind for kind in (SGD, Momentum, Nesterov, RMSProp, Adam, AdamW)
 }
 

@@ -24,7 +24,7 @@ Array = npt.NDArray[Any]
 
 def weighted_input(W: Array, a: Array, b: Array) -> Array:
     """z^l = W^l a^{l-1} + b^l."""
-    return a @ W.T + b
+    return np.asarray(a @ W.T + b)
 
 
 def bp1(grad_a: Array, slope: Array) -> Array:
@@ -45,7 +45,7 @@ def bp3(delta: Array) -> Array:
 
 def bp4(delta: Array, a_before: Array) -> Array:
     """dC/dW^l = delta^l (a^{l-1})^T, averaged over the samples."""
-    return delta.T @ a_before / len(delta)  # BP4
+    return np.asarray(delta.T @ a_before / len(delta))  # BP4
 
 
 def softmax_bp1(grad_a: Array, a: Array) -> Array:

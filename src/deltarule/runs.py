@@ -82,9 +82,7 @@ def train(settings: Settings, folder: Path, progress: bool = True) -> Result:
     n_out = len(set(split.train.y.tolist()))
     output = settings.output or USUAL_OUTPUT.get(settings.cost, "sigmoid")
     sizes = [split.train.x.shape[1], *settings.hidden, n_out]
-    net = Network(
-        sizes, settings.activation, output, settings.cost, settings.init, settings.dtype, settings.seed
-    )
+    net = Network(sizes, settings.activation, output, settings.cost, settings.init, settings.dtype, settings.seed)
     if settings.optimizer not in OPTIMIZERS:
         raise unknown("optimizer", settings.optimizer, OPTIMIZERS)
     write_whole(folder / SETTINGS, json.dumps(written, indent=1).encode())

@@ -104,9 +104,7 @@ def save(net: Network, path: str | Path) -> None:
     Its weights, architecture and classes; not the optimiser's memory, which a checkpoint holds. Of an
     activation of the user's own only the name is kept.
     """
-    tensors = {f"W{l}": net.W[l] for l in range(1, net.L + 1)} | {
-        f"b{l}": net.b[l] for l in range(1, net.L + 1)
-    }
+    tensors = {f"W{l}": net.W[l] for l in range(1, net.L + 1)} | {f"b{l}": net.b[l] for l in range(1, net.L + 1)}
     header = {"schema": SCHEMA, "version": VERSION, **architecture(net)}
     write_whole(Path(path), pack(tensors, header))
 

@@ -88,9 +88,7 @@ def settings_for(
         )
     stopping = EarlyStopping() if early_stopping is True else early_stopping or None
     if stopping is not None and not isinstance(stopping, EarlyStopping):
-        raise BadInput(
-            f"early_stopping is {early_stopping!r}; expected True or deltarule.EarlyStopping(patience=10)"
-        )
+        raise BadInput(f"early_stopping is {early_stopping!r}; expected True or deltarule.EarlyStopping(patience=10)")
     return Settings(
         int(epochs),
         int(batch_size),

@@ -73,9 +73,7 @@ class _Vectors:
         return self._everywhere(value, self.type)
 
     def _intrinsic(self, name: str, result: Any, arguments: list[Any], values: list[Any]) -> Any:
-        function = cgutils.get_or_insert_function(
-            self.builder.module, ir.FunctionType(result, arguments), name
-        )
+        function = cgutils.get_or_insert_function(self.builder.module, ir.FunctionType(result, arguments), name)
         return self.builder.call(function, values)
 
     def load(self, start: Any, offset: Any, mask: Any = None) -> Any:

@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import cfunc, types
 from numba import carray as array_at
-from numba.core import cgutils
+from numba import cfunc, types
 from numba.extending import intrinsic, overload
 
 from deltarule.errors import BadInput
@@ -291,7 +290,7 @@ def activate(code, pair, z, a, slope, width):
         _call(pair, z, a, slope)
 
 
-def compile_pair(name: str, sigma: Any, slope: Any, dtype: Any) -> Any:
+def compile_pair(name: str, pair: Any, dtype: Any) -> Any:
     """A pair of the user's own, compiled for one dtype. Its ``.address`` goes into Layers.pair.
 
     The functions are tried on numbers, one z at a time. Raises BadInput, with Numba's own words, where a
@@ -302,13 +301,13 @@ def compile_pair(name: str, sigma: Any, slope: Any, dtype: Any) -> Any:
 
     kind = types.float32 if np.dtype(dtype) == np.float32 else types.float64
     pointer = types.CPointer(kind)
-    sigma_compiled, slope_compiled = njit(error_model="numpy")(sigma), njit(error_model="numpy")(slope)
+    sigma, slope = (njit(error_model="numpy")(function) for function in pair)
 
     def over_buffer(z_at, a_at, slope_at, count):
         z, a, s = array_at(z_at, count), array_at(a_at, count), array_at(slope_at, count)
         for i in range(count):
-            a[i] = sigma_compiled(z[i])
-            s[i] = slope_compiled(z[i])
+            a[i] = sigma(z[i])
+            s[i] = slope(z[i])
 
     try:
         return cfunc(types.void(pointer, pointer, pointer, types.intp))(over_buffer)

@@ -94,9 +94,7 @@ def _combined_rows(C, C_at, keep, scale, X, X_at, X_row, X_term, Y, Y_at, rows, 
         _panel_1(C, C_at + k, keep, scale, X, X_at, X_row, X_term, Y, Y_at + k, rows, width, terms, lanes)
         k += lanes
     if k < width:
-        _panel_rest(
-            C, C_at + k, keep, scale, X, X_at, X_row, X_term, Y, Y_at + k, rows, width, terms, width - k
-        )
+        _panel_rest(C, C_at + k, keep, scale, X, X_at, X_row, X_term, Y, Y_at + k, rows, width, terms, width - k)
 
 
 @jit
