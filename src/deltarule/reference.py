@@ -50,7 +50,7 @@ def bp4(delta: Array, a_before: Array) -> Array:
 
 def softmax_bp1(grad_a: Array, a: Array) -> Array:
     """delta^L through the softmax's transposed Jacobian: a_j (g_j - sum_k a_k g_k)."""
-    return a * (grad_a - (a * grad_a).sum(axis=-1, keepdims=True))  # BP1
+    return np.asarray(a * (grad_a - (a * grad_a).sum(axis=-1, keepdims=True)))  # BP1
 
 
 @dataclass(frozen=True)

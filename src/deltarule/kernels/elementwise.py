@@ -235,9 +235,10 @@ def softmax(z, a, slope, width):
             a[j] = exp(z[j] - z[top])
             if j != top:
                 others += a[j]
-        r = one / (others + a[top])
+        total = others + a[top]
+        r = one / total
         for j in range(start, start + width):
-            rest = others if j == top else others + a[top] - a[j]
+            rest = others if j == top else total - a[j]
             slope[j] = a[j] * r * (rest * r)
             a[j] *= r
 

@@ -75,6 +75,8 @@ def output_error(cost, sigma, z, a, slope, y, moved, delta, value, width):
             for j in range(start, start + width):
                 C += (zero if z[j] < zero else z[j]) - y[j] * z[j] + math.log1p(exp(-abs(z[j])))
                 delta[j] = a[j] - y[j]  # BP1
+                if slope[j] != 0:  # 1 - a has lost what the slope still knows
+                    moved[j] = delta[j] / slope[j]
         elif sigma == SOFTMAX and cost == LOG_LIKELIHOOD:
             top = z[start]
             for j in range(start, start + width):

@@ -1,0 +1,180 @@
+"""The compiled twins against the reference: every activation, cost, depth, width, batch and dtype."""
+
+from __future__ import annotations
+
+import itertools
+
+import numba
+import numpy as np
+import pytest
+from conftest import relative
+from drawn import HIDDEN, PAIRS, network, samples
+from hypothesis import example, given
+from hypothesis import strategies as st
+from test_reference import as_lists
+
+from deltarule import reference
+from deltarule.activations import ACTIVATIONS
+from deltarule.kernels import elementwise, output, products
+
+DEPTHS, WIDTHS, BATCHES = (1, 2, 3), (1, 5, 40), (1, 7, 33)
+TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
+
+
+def assert_same_pass(net, x, y, tolerance):
+    """Every value of the compiled pass, layer by layer, against the reference in float64."""
+    trace = net.backprop(x, y)
+    W, b, sigma = as_lists(net)
+    right = reference.backprop(W, b, sigma, net.cost, x.astype(np.float64), y.astype(np.float64))
+    what = (net.sizes, [s.name for s in net.activations], net.cost.name, len(x))
+    assert relative(trace.cost, right.cost) < tolerance, ("cost", *what)
+    for l in range(1, net.L + 1):
+        for name in ("z", "a", "slope", "moved", "delta", "grad_W", "grad_b"):
+            computed, true = getattr(trace, name)[l], getattr(right, name)[l]
+            assert relative(computed, true, right.moved[l]) < tolerance, (name, l, *what)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("hidden", HIDDEN)
+def test_a_compiled_pass_is_the_reference(hidden, dtype):
+    for (last, cost), depth, width, N in itertools.product(PAIRS, DEPTHS, WIDTHS, BATCHES):
+        n_out = {1: 1, 5: 3, 40: 10}[width]
+        net = network([width, *[width] * (depth - 1), n_out], hidden, last, cost, dtype)
+        if cost == "absolute" and dtype == "float32":
+            continue  # the sign of a - y, where rounding may fall on either side; float64 tests it
+        assert_same_pass(net, *samples(net, N), TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_wide_layers_go_through_blas_to_the_same_values(dtype):
+    net = network([600, 500, 10], "tanh", "softmax", "log_likelihood", dtype)
+    x, y = samples(net, 64)
+    assert 64 * 600 * 500 >= products.BLAS_FROM
+    assert_same_pass(net, x, y, TOLERANCE[dtype])
+
+
+shapes = st.tuples(st.integers(1, 40), st.integers(1, 70), st.integers(1, 140))
+
+
+@numba.njit
+def three_products(A, W, b, D, Z, M, G, keep, scale, samples, n_out, n_in):
+    products.weighted_input(A, 0, W, 0, b, 0, Z, 0, samples, n_out, n_in)
+    products.through_weights(D, 0, W, 0, M, 0, samples, n_out, n_in)
+    products.weight_gradient(D, 0, A, 0, G, 0, keep, scale, samples, n_out, n_in)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@given(shape=shapes, seed=st.integers(0, 10))
+@example(shape=(6, 4, 64), seed=0)
+@example(shape=(1, 1, 1), seed=0)
+@example(shape=(13, 9, 65), seed=0)
+def test_the_products_of_a_layer_of_any_shape(dtype, shape, seed):
+    N, n_out, n_in = shape
+    rng = np.random.default_rng(seed)
+    A, W, D, G = (
+        rng.normal(size=s).astype(dtype) for s in [(N, n_in), (n_out, n_in), (N, n_out), (n_out, n_in)]
+    )
+    b = rng.normal(size=n_out).astype(dtype)
+    guard = dtype(7)  # past its end, no buffer may be written
+    Z, M = np.full(N * n_out + 1, guard), np.full(N * n_in + 1, guard)
+    G_kept = np.append(G.ravel(), guard)
+    three_products(A.ravel(), W.ravel(), b, D.ravel(), Z, M, G_kept, dtype(0.5), dtype(-2), N, n_out, n_in)
+    tolerance = 1e-5 if dtype is np.float32 else 1e-13
+    assert relative(Z[:-1].reshape(N, n_out), A.astype(float) @ W.T + b) < tolerance * 10
+    assert relative(M[:-1].reshape(N, n_in), D.astype(float) @ W) < tolerance * 10
+    assert relative(G_kept[:-1].reshape(n_out, n_in), 0.5 * G - 2.0 * D.T.astype(float) @ A) < tolerance * 10
+    assert Z[-1] == M[-1] == G_kept[-1] == guard
+
+
+def test_a_gradient_that_keeps_nothing_does_not_read_what_was_there():
+    one, nan = np.ones(1), np.full(1, np.nan)
+    three_products(one, one, one, one, one.copy(), one.copy(), nan, 0.0, 1.0, 1, 1, 1)
+    assert nan[0] == 1.0
+
+
+@numba.njit
+def exp_over(x, out):
+    for i in range(x.size):
+        out[i] = elementwise.exp(x[i])
+
+
+def ulps(computed, true):
+    """The error in units of the last place of the true value, subnormals included."""
+    return np.abs(computed.astype(np.float64) - true) / np.spacing(np.abs(true.astype(computed.dtype))).astype(np.float64)
+
+
+def test_exp_is_right_to_two_units_in_the_last_place_over_float32():
+    x = np.arange(0, 2**32, 1009, dtype=np.uint64).astype(np.uint32).view(np.float32)
+    x = x[np.isfinite(x) & (x > -103) & (x < 88.7)]
+    out = np.empty_like(x)
+    exp_over(x, out)
+    assert ulps(out, np.exp(x.astype(np.float64))).max() <= 2
+
+
+def test_exp_is_right_in_float64_and_at_its_ends():
+    x = np.random.default_rng(0).uniform(-740, 709, 200_000)
+    out = np.empty_like(x)
+    exp_over(x, out)
+    assert ulps(out, np.exp(x)).max() <= 3
+    for dtype in (np.float32, np.float64):
+        ends = np.array([-np.inf, -1e4, 0, 1e4, np.inf, np.nan], dtype)
+        out = np.empty_like(ends)
+        exp_over(ends, out)
+        np.testing.assert_array_equal(out, np.array([0, 0, 1, np.inf, np.inf, np.nan], dtype))
+
+
+@numba.njit
+def activate(code, z, a, slope, width):
+    elementwise.activate(code, 0, z, a, slope, width)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_an_activation_keeps_its_relative_accuracy_in_the_tails(name, dtype):
+    z = np.concatenate([np.linspace(-80, 80, 4001), np.geomspace(1e-30, 1, 200), -np.geomspace(1e-30, 1, 200)])
+    z = z[: len(z) // 7 * 7].astype(dtype)
+    a, slope = np.empty_like(z), np.empty_like(z)
+    activate(elementwise.CODES[name], z, a, slope, 7)
+    rows = z.astype(np.float64).reshape(-1, 7)
+    sigma = ACTIVATIONS[name]
+    tiny = np.finfo(dtype).tiny
+    for computed, true in ((a, sigma.sigma(rows).ravel()), (slope, sigma.slope(rows).ravel())):
+        # gelu's and silu's slopes pass through zero: there the scale is that of their terms
+        scale = np.abs(true) + (np.abs(true).max() * 1e-2 if name in ("gelu", "silu") else 0)
+        off = np.abs(computed - true) / np.maximum(scale, tiny)
+        assert off[scale > tiny].max() < 60 * np.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("name", [name for name in ACTIVATIONS if name != "identity"])
+def test_a_nan_is_passed_on_not_hidden(name):
+    z = np.array([0.5, np.nan, 1.0])
+    a, slope = np.empty_like(z), np.empty_like(z)
+    activate(elementwise.CODES[name], z, a, slope, 3)
+    assert np.isnan(a[1])
+    assert np.isnan(slope[1])
+
+
+def test_the_tables_of_codes_hold_the_same_names_as_the_reference():
+    assert set(elementwise.CODES) == set(ACTIVATIONS)
+    assert set(output.CODES) == {cost for _, cost in PAIRS}
+
+
+def test_a_pair_of_the_users_own_is_compiled_for_numbers_and_for_arrays():
+    import math
+
+    def bent(z):
+        return math.log1p(z * z) if z > 0 else -math.log1p(z * z)
+
+    def bent_slope(z):
+        return abs(2 * z / (1 + z * z))
+
+    by_number = network([3, 4, 2], [(bent, bent_slope)], "identity", "quadratic")
+    by_array = network(
+        [3, 4, 2],
+        [(lambda z: np.sign(z) * np.log1p(z * z), lambda z: np.abs(2 * z / (1 + z * z)))],
+        "identity",
+        "quadratic",
+    )
+    x, y = samples(by_number, 5)
+    assert_same_pass(by_number, x, y, 1e-10)
+    assert_same_pass(by_array, x, y, 1e-10)
