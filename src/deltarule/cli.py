@@ -95,6 +95,14 @@ def flow(
     out.print(runs.flow(run, dataset, data).report())
 
 
+@app.command()
+def demo() -> None:
+    """Train on the embedded digits, show where the error goes, and check it against measurement."""
+    result = runs.demo(say=lambda text: out.print(text))
+    if not result.ok:
+        raise typer.Exit(1)
+
+
 def main() -> None:
     """The program `deltarule`: a mistake of the user's ends in one clear line, not in a traceback."""
     try:

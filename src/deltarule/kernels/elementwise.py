@@ -8,6 +8,7 @@ turns the whole loop into vector instructions.
 from __future__ import annotations
 
 import math
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -302,7 +303,8 @@ def compile_pair(name: str, pair: Any, dtype: Any) -> Any:
 
     kind = types.float32 if np.dtype(dtype) == np.float32 else types.float64
     pointer = types.CPointer(kind)
-    sigma, slope = (njit(error_model="numpy")(function) for function in pair)
+    # A function of NumPy's or math's is known to Numba as it is.
+    sigma, slope = (njit(error_model="numpy")(f) if isinstance(f, FunctionType) else f for f in pair)
 
     def over_buffer(z_at, a_at, slope_at, count):
         z, a, s = array_at(z_at, count), array_at(a_at, count), array_at(slope_at, count)

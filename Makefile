@@ -1,0 +1,44 @@
+# Everything here works on a fresh machine with Python 3.11 (or newer) and make.
+PYTHON ?= python3.11
+BIN = .venv/bin
+
+.PHONY: help setup demo test check mutants bench book clean
+
+help:
+	@echo "make demo    train on the embedded digits, show where the error goes, check it"
+	@echo "make test    all tests, the linter and the type checker"
+	@echo "make mutants break the code on purpose; each break must turn a named test red"
+	@echo "make book    the book's MNIST results (DELTARULE_MNIST names the folder of its IDX files)"
+	@echo "make bench   a step's time beside PyTorch's"
+
+# The stamp is new only when the installation went through.
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+setup: .venv/installed
+
+demo: setup
+	$(BIN)/python -m deltarule demo
+
+test: check
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+mutants: setup
+	$(BIN)/python tests/mutants.py
+
+book: setup
+	$(BIN)/python benchmarks/book.py
+
+bench: setup
+	$(BIN)/python benchmarks/step.py $(BENCH_FLAGS)
+
+clean:
+	rm -rf .venv build dist src/deltarule/kernels/__pycache__

@@ -1,0 +1,5 @@
+"""`python -m deltarule` is the program `deltarule`."""
+
+from deltarule.cli import main
+
+main()
