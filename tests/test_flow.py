@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -22,11 +23,12 @@ def test_the_moves_are_those_of_bp2_in_order():
         (3, "activation"), (2, "weights"), (2, "activation"), (1, "weights"), (1, "activation"), (0, "weights"),
     ]  # fmt: skip
     norms = {(move.layer, move.step): (move.norm_in, move.norm_out) for move in flow.rows}
-    root_mean_square = lambda v: np.linalg.norm(v) / np.sqrt(6)  # noqa: E731
-    assert norms[2, "weights"] == pytest.approx((root_mean_square(trace.delta[3]), root_mean_square(trace.moved[2])))
-    assert norms[2, "activation"] == pytest.approx(
-        (root_mean_square(trace.moved[2]), root_mean_square(trace.delta[2]))
-    )
+
+    def rms(values):
+        return np.linalg.norm(values) / np.sqrt(6)
+
+    assert norms[2, "weights"] == pytest.approx((rms(trace.delta[3]), rms(trace.moved[2])))
+    assert norms[2, "activation"] == pytest.approx((rms(trace.moved[2]), rms(trace.delta[2])))
     assert relative(trace.moved[0], trace.delta[1] @ net.W[1]) < 1e-12
 
 
@@ -35,7 +37,7 @@ def test_the_logarithms_of_the_gains_add_up_from_the_cost_to_the_input():
     rows = net.backprop(*samples(net, 6)).flow().rows
     total = sum(math.log(move.gain) for move in rows)
     assert total == pytest.approx(math.log(rows[-1].norm_out / rows[0].norm_in), abs=1e-12)
-    for before, after in zip(rows, rows[1:], strict=False):
+    for before, after in itertools.pairwise(rows):
         assert before.norm_out == after.norm_in
 
 

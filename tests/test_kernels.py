@@ -98,9 +98,8 @@ def exp_over(x, out):
 
 def ulps(computed, true):
     """The error in units of the last place of the true value, subnormals included."""
-    return np.abs(computed.astype(np.float64) - true) / np.spacing(np.abs(true.astype(computed.dtype))).astype(
-        np.float64
-    )
+    unit = np.spacing(np.abs(true.astype(computed.dtype))).astype(np.float64)
+    return np.abs(computed.astype(np.float64) - true) / unit
 
 
 def test_exp_is_right_to_two_units_in_the_last_place_over_float32():

@@ -315,7 +315,8 @@ INTERRUPTED = """
     net.fit(x, y, epochs=1)
     print("ready", flush=True)
     history = net.fit(x, y, epochs=10**6)
-    print(history.stopped, 0 < history.epochs < 10**6, np.isfinite(net.W[1]).all(), len(history.cost) == history.epochs)
+    whole = len(history.cost) == history.epochs
+    print(history.stopped, 0 < history.epochs < 10**6, np.isfinite(net.W[1]).all(), whole)
 """
 
 
