@@ -63,6 +63,10 @@ class Activation:
         """Whether this is a pair of the user's own."""
         return self.pair is not None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by name, or as the pair that the user gave: the table's own functions have no name of their own."""
+        return activation, (self.name if self.pair is None else self.pair,)
+
 
 def _decay(z: Array) -> Array:
     """e^-|z|: the one exponential that neither overflows nor cancels."""
@@ -220,6 +224,10 @@ def activation(given: str | Activation | tuple[Function, Function]) -> Activatio
     True
     """
     if isinstance(given, Activation):
+        if given.pair is None and ACTIVATIONS.get(given.name) is not given:
+            raise BadInput(
+                f"activation {given.name!r} is not in the table; give its functions as a pair (sigma, slope)"
+            )
         return given
     if isinstance(given, str):
         if given not in ACTIVATIONS:

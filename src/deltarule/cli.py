@@ -107,6 +107,6 @@ def main() -> None:
     """The program `deltarule`: a mistake of the user's ends in one clear line, not in a traceback."""
     try:
         app()
-    except DeltaruleError as error:
+    except (DeltaruleError, OSError) as error:  # an OSError: no permission, a full disk
         print(f"deltarule: {error}", file=sys.stderr)
         sys.exit(2)

@@ -46,6 +46,10 @@ class Cost:
     outputs: tuple[str, ...]
     why: str
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by name."""
+        return cost, (self.name,)
+
 
 def _xlogy(x: Array, y: Array) -> Array:
     """x ln y, and 0 where x is 0."""
@@ -145,7 +149,7 @@ def cost(name: str) -> Cost:
     >>> cost("quadratic").value(np.array([[1.0, 0.0]]), np.array([[0.0, 0.0]]))
     array([0.5])
     """
-    if name not in COSTS:
+    if not isinstance(name, str) or name not in COSTS:
         raise unknown("cost", name, COSTS)
     return COSTS[name]
 

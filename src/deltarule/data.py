@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from deltarule.errors import BadFile, BadInput
+from deltarule.errors import BadFile, BadInput, unknown
 
 Array = npt.NDArray[Any]
 
@@ -47,7 +47,7 @@ def digits(dtype: Any = "float32") -> Split:
     from sklearn.model_selection import train_test_split
 
     x, y = load_digits(return_X_y=True)
-    x = (x / 16).astype(dtype)
+    x = (x / 16).astype(_float(dtype))
     x, x_test, y, y_test = train_test_split(x, y, test_size=300, random_state=0, stratify=y)
     x, x_val, y, y_val = train_test_split(x, y, test_size=300, random_state=0, stratify=y)
     return Split(Samples(x, y), Samples(x_val, y_val), Samples(x_test, y_test))
@@ -62,11 +62,19 @@ def mnist(folder: str | Path, dtype: Any = "float32") -> Split:
 
     Source: Y. LeCun, C. Cortes, C. Burges, The MNIST database of handwritten digits.
     """
+    dtype = _float(dtype)
     x, y = _images(folder, "train", dtype)
     if len(x) < 60_000:
         raise BadFile(f"{folder}: {len(x)} training images; MNIST has 60000")
     x_test, y_test = _images(folder, "t10k", dtype)
     return Split(Samples(x[:50_000], y[:50_000]), Samples(x[50_000:], y[50_000:]), Samples(x_test, y_test))
+
+
+def _float(dtype: Any) -> np.dtype[Any]:
+    name = getattr(dtype, "__name__", str(dtype))
+    if name not in ("float32", "float64"):
+        raise unknown("dtype", name, ("float32", "float64"))
+    return np.dtype(name)
 
 
 def _images(folder: str | Path, part: str, dtype: Any) -> Samples:
@@ -119,7 +127,10 @@ def read_idx(path: str | Path) -> Array:
         raise BadFile(
             f"{path}: its header says shape {shape}, {needed} bytes of values; {len(content) - start} follow"
         )
-    values = np.frombuffer(content, dtype, offset=start).reshape(shape)
+    try:
+        values = np.frombuffer(content, dtype, offset=start).reshape(shape)
+    except ValueError as error:
+        raise BadFile(f"{path}: its header says a shape that no array has ({error})") from error
     return values.astype(dtype.newbyteorder("="))
 
 
@@ -131,6 +142,4 @@ def named(name: str, folder: str | Path | None = None, dtype: Any = "float32") -
         if folder is None:
             raise BadInput("mnist needs the folder of its four IDX files: --data DIR")
         return mnist(folder, dtype)
-    from deltarule.errors import unknown
-
     raise unknown("data set", name, ("digits", "mnist"))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from difflib import get_close_matches
+from numbers import Integral, Real
 from typing import Any
 
 
@@ -43,6 +45,17 @@ class Diverged(DeltaruleError, FloatingPointError):
     def __init__(self, message: str, *, epoch: int, step: int, layer: int, history: Any) -> None:
         super().__init__(message)
         self.epoch, self.step, self.layer, self.history = epoch, step, layer, history
+
+
+def is_number(value: object, least: float = -math.inf, most: float = math.inf) -> bool:
+    """Whether this is one finite real number from `least` to `most`; True and False are not."""
+    real = isinstance(value, Real) and not isinstance(value, bool)
+    return real and math.isfinite(value) and least <= value <= most  # type: ignore[arg-type, operator]
+
+
+def is_count(value: object) -> bool:
+    """Whether this is an integer from 1 up."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1  # type: ignore[operator]
 
 
 def unknown(kind: str, name: object, known: Iterable[str], more: str = "") -> BadInput:

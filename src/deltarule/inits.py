@@ -59,6 +59,6 @@ zeros           every number 0: the symmetric start that cannot learn, for teach
 
 def init(name: str) -> Draw:
     """The table's entry for a name."""
-    if name not in INITS:
+    if not isinstance(name, str) or name not in INITS:
         raise unknown("init", name, INITS)
     return INITS[name]

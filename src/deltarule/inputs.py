@@ -28,21 +28,30 @@ class Targets(NamedTuple):
         return self.labels.size > 0
 
 
-def numbers(given: Any, name: str, dtype: Any) -> Array:
-    """`given` as an array of finite numbers; not copied where it already is one of this dtype, C-ordered."""
+def _array(given: Any, name: str) -> Array:
+    """`given` as a NumPy array, whatever it holds."""
     if hasattr(given, "toarray"):
         raise BadInput(f"{name} is sparse; the engine takes dense rows: {name}.toarray()")
+    if np.ma.is_masked(given):
+        raise BadInput(f"{name} has masked values; drop those rows, or fill them in: {name}.filled(value)")
     try:
-        array = np.asarray(given)
-    except ValueError as error:
-        raise BadInput(f"{name} is not an array: {error}") from error
+        return np.asarray(given)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise BadInput(f"{name} is not an array, with as many numbers in each row: {error}") from error
+
+
+def numbers(given: Any, name: str, dtype: Any) -> Array:
+    """`given` as an array of finite numbers; not copied where it already is one of this dtype, C-ordered."""
+    array = _array(given, name)
     if array.dtype.kind not in "fiub":
+        hint = "Encode words as numbers first (labels may be words: they go into y)."
+        if name == "y":
+            hint = "Words are taken as labels, one for each sample, in shape (N,)."
         raise BadInput(
-            f"{name} has dtype {array.dtype}; expected real numbers. Encode words as numbers first "
-            f"(labels may be words: they go into y)."
+            f"{name} has dtype {array.dtype}; expected real numbers ({name}.astype(float) if they are). {hint}"
         )
     if array.size == 0:
-        raise BadInput(f"{name} is empty: shape {array.shape}")
+        raise BadInput(f"{name} is empty: shape {array.shape}; expected at least one row")
     with np.errstate(over="ignore"):
         whole = np.ascontiguousarray(array, dtype=dtype)
     _require_finite(whole, array, name)
@@ -60,17 +69,23 @@ def _require_finite(array: Array, given: Array, name: str) -> None:
                 int((~np.isfinite(array[s : s + ROWS_AT_ONCE])).sum()) for s in range(0, len(array), ROWS_AT_ONCE)
             )
             column = f", column {where[1]}" if len(where) > 1 else ""
-            what = f"is too large for {array.dtype}" if np.isfinite(value) else "is not a finite number"
+            what, way_out = "is not a finite number", "Drop the row or fill the value in."
+            if np.isfinite(value):
+                what, way_out = f"is too large for {array.dtype}", f"Scale {name} to about one."
             raise BadInput(
                 f"{name} at row {where[0]}{column} is {value}, which {what} "
-                f"({total} such value{'s' if total > 1 else ''} in all). Drop the row or fill the value in."
+                f"({total} such value{'s' if total > 1 else ''} in all). {way_out}"
             )
 
 
 def samples(net: Network, x: Any) -> Array:
     """x as (N, n_0) in the network's dtype. Raises BadInput that says what came."""
-    width = net.sizes[0]
-    shape = np.shape(x) if not hasattr(x, "shape") else tuple(x.shape)
+    width, array = net.sizes[0], _array(x, "x")
+    shape = array.shape
+    if shape == ():
+        raise BadInput(f"x is {_brief(x)}; expected (N, {width}), a row a sample and {width} numbers a row")
+    if shape == (0,):
+        raise BadInput(f"x is empty; expected (N, {width}), a row a sample, and at least one")
     if len(shape) == 1 and shape[0] == width:
         raise BadInput(f"x is one sample of shape {shape}; expected rows of samples: x[None, :] for one")
     if len(shape) != 2 or (shape[1] != width and 0 not in shape):
@@ -79,7 +94,12 @@ def samples(net: Network, x: Any) -> Array:
             f"x has shape {shape}; expected (N, {width}), a row a sample and {width} numbers a row, "
             f"as the network's sizes {net.sizes} say{hint}"
         )
-    return numbers(x, "x", net.dtype)
+    return numbers(array, "x", net.dtype)
+
+
+def _brief(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 def _labels_expected(net: Network) -> str:
@@ -93,15 +113,17 @@ def targets(net: Network, y: Any, N: int) -> Targets:
     already knows are used where it has some. Rows that are all one-hot are labels too.
     """
     width = net.sizes[-1]
-    array = np.asarray(y)
+    array = _array(y, "y")
     if array.ndim == 0:
-        raise BadInput(f"y is {y!r}; expected N = {N} targets")
+        raise BadInput(f"y is {_brief(y)}; expected N = {N} targets")
     if len(array) != N:
         raise BadInput(f"x has {N} rows and y has {len(array)}; expected one target for each sample")
-    if array.ndim == 2 and array.shape[1] == 1 and width > 1 and array.dtype.kind in "iubOUS":
+    if array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind in ("iubOUS" if width > 1 else "OUS"):
         array = array[:, 0]
     if array.ndim == 1:
-        if array.dtype.kind in "OUS":
+        if array.dtype.kind == "O":
+            array = _plain(array)
+        if array.dtype.kind in "US":
             return _words(net, array)
         if width == 1 and not _is_binary(net, array):
             return _values(net, array.reshape(-1, 1))
@@ -114,6 +136,19 @@ def targets(net: Network, y: Any, N: int) -> Targets:
     if array.shape != (N, width):
         raise BadInput(f"y has shape {array.shape}; expected ({N}, {width}) values or ({N},) labels")
     return _values(net, array)
+
+
+def _plain(y: Array) -> Array:
+    """Labels that came as Python objects, as integers or as words. A missing one is no label."""
+    for kind, dtype in (((int, np.integer, np.bool_), np.int64), (str, np.str_)):
+        wrong = [row for row, label in enumerate(y) if not isinstance(label, kind)]
+        if not wrong:
+            return y.astype(dtype)
+        if wrong[0] > 0:
+            break
+    raise BadInput(
+        f"y at row {wrong[0]} is {_brief(y[wrong[0]])}; expected a label for each sample, all integers or all words"
+    )
 
 
 def _is_binary(net: Network, y: Array) -> bool:
@@ -136,7 +171,12 @@ def _integers(net: Network, y: Array) -> Targets:
 
 
 def _words(net: Network, y: Array) -> Targets:
-    words = y.astype(str)
+    try:
+        words = y.astype(np.str_)
+    except UnicodeDecodeError as error:
+        raise BadInput(
+            f"y holds bytes that are not ASCII; decode them: np.char.decode(y, 'utf-8') ({error})"
+        ) from error
     count = max(net.sizes[-1], 2)
     known = net.classes
     if known is None or known.dtype.kind not in "US":
@@ -150,7 +190,9 @@ def _words(net: Network, y: Array) -> Targets:
     wrong = np.flatnonzero(known[place] != words)
     if wrong.size:
         row = int(wrong[0])
-        raise BadInput(f"y at row {row} is {words[row]!r}, a label that the network does not know: {list(known)}")
+        raise BadInput(
+            f"y at row {row} is {str(words[row])!r}, a label that the network does not know: {known.tolist()}"
+        )
     return Targets(place.astype(np.int64), _no_values(net), known)
 
 

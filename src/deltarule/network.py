@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 DTYPES = ("float32", "float64")
 PREDICT_ROWS = 256
+MOST_WEIGHTS = 2**48
 
 
 class Network:
@@ -401,6 +403,8 @@ def _checked_sizes(sizes: Any) -> list[int]:
             f"sizes is {sizes!r}; expected at least two positive integers, the width of the input, of each "
             f"hidden layer and of the output: [784, 30, 10]"
         )
+    if sum(int(n) * int(m) for n, m in pairwise(given)) > MOST_WEIGHTS:
+        raise BadInput(f"sizes is {sizes!r}; these are more than {MOST_WEIGHTS:,} weights, the most that are counted")
     return [int(n) for n in given]
 
 

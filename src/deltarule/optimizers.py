@@ -6,6 +6,7 @@ network that it trains, so that 5 epochs and 5 more are the same as 10.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,7 +15,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-from deltarule.errors import BadInput, unknown
+from deltarule.errors import BadInput, is_number, unknown
 
 if TYPE_CHECKING:
     from deltarule.network import Network
@@ -37,18 +38,21 @@ class Optimizer:
     """The base of the optimisers: constants, and a memory for each network."""
 
     name: ClassVar[str]
+    first_name: ClassVar[str] = "first"
+    second_name: ClassVar[str] = "second"
     uses_m: ClassVar[bool] = False
     uses_v: ClassVar[bool] = False
 
     def __init__(
         self, eta: float, first: float = 0.0, second: float = 0.0, epsilon: float = 0.0, decay: float = 0.0
     ) -> None:
-        _require("eta", eta, eta > 0, "a learning rate above 0")
-        _require("a decay of running means", first, 0 <= first < 1, "a number from 0 up to, not including, 1")
-        _require("a decay of running means", second, 0 <= second < 1, "a number from 0 up to, not including, 1")
-        _require("epsilon", epsilon, epsilon >= 0, "0 or more")
-        _require("decay", decay, decay >= 0, "0 or more")
-        self.eta, self.first, self.second, self.epsilon, self.decay = eta, first, second, epsilon, decay
+        _require("eta", eta, is_number(eta, 0) and eta != 0, "a learning rate above 0")
+        for name, share in ((self.first_name, first), (self.second_name, second)):
+            _require(name, share, is_number(share, 0, 1) and share != 1, "a number from 0 up to, not including, 1")
+        _require("epsilon", epsilon, is_number(epsilon, 0), "a number from 0 up")
+        _require("decay", decay, is_number(decay, 0), "a number from 0 up")
+        self.eta, self.first, self.second = float(eta), float(first), float(second)
+        self.epsilon, self.decay = float(epsilon), float(decay)
         self._memories: WeakKeyDictionary[Network, Memory] = WeakKeyDictionary()
 
     def memory(self, net: Network) -> Memory:
@@ -77,7 +81,14 @@ class Optimizer:
         self.__dict__.update(state, _memories=WeakKeyDictionary())
 
     def __repr__(self) -> str:
-        more = ", ".join(f"{k}={v:g}" for k, v in self.settings().items() if k not in ("name", "eta") and v)
+        own = inspect.signature(type(self)).parameters
+        names = {
+            self.first_name: self.first,
+            self.second_name: self.second,
+            "epsilon": self.epsilon,
+            "decay": self.decay,
+        }
+        more = ", ".join(f"{name}={value:g}" for name, value in names.items() if name in own)
         return f"{type(self).__name__}({self.eta:g}{', ' + more if more else ''})"
 
 
@@ -103,6 +114,7 @@ class Momentum(Optimizer):
     """v <- mu v - eta g;  theta <- theta + v. Polyak 1964, as in the book's chapter 3."""
 
     name = "momentum"
+    first_name = "mu"
     uses_m = True
 
     def __init__(self, eta: float = 0.1, mu: float = 0.9) -> None:
@@ -113,6 +125,7 @@ class Nesterov(Optimizer):
     """v <- mu v - eta g;  theta <- theta + mu v - eta g. Nesterov 1983, in Sutskever's form of 2013."""
 
     name = "nesterov"
+    first_name = "mu"
     uses_m = True
 
     def __init__(self, eta: float = 0.1, mu: float = 0.9) -> None:
@@ -123,6 +136,7 @@ class RMSProp(Optimizer):
     """v <- rho v + (1 - rho) g^2;  theta <- theta - eta g / (sqrt(v) + epsilon). Tieleman and Hinton 2012."""
 
     name = "rmsprop"
+    second_name = "rho"
     uses_v = True
 
     def __init__(self, eta: float = 1e-3, rho: float = 0.9, epsilon: float = 1e-8) -> None:
@@ -136,6 +150,7 @@ class Adam(Optimizer):
     """
 
     name = "adam"
+    first_name, second_name = "beta1", "beta2"
     uses_m = uses_v = True
 
     def __init__(self, eta: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> None:
@@ -146,6 +161,7 @@ class AdamW(Optimizer):
     """Adam's step after theta <- (1 - eta decay) theta, on weights and biases. Loshchilov and Hutter 2019."""
 
     name = "adamw"
+    first_name, second_name = "beta1", "beta2"
     uses_m = uses_v = True
 
     def __init__(
@@ -168,7 +184,7 @@ def optimizer(given: str | Optimizer | None) -> Optimizer:
     """The optimiser itself, one with its defaults by name, or Adam where none is given.
 
     >>> optimizer("momentum")
-    Momentum(0.1, first=0.9)
+    Momentum(0.1, mu=0.9)
     """
     if given is None:
         return Adam()

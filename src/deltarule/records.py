@@ -46,10 +46,10 @@ class ByLayer(Sequence[Any]):
     def __getitem__(self, l: int | slice) -> Any:
         if isinstance(l, slice):
             raise NoSuchLayer("a slice of layers is not defined; index one layer, or iterate")
-        if l not in self.layers:
+        if not isinstance(l, (int, np.integer)) or l not in self.layers:
             last = self.first + len(self._values) - 1
             raise NoSuchLayer(
-                f"layer {l}: layers go from {self.first} to {last} here, as in the book (0 is the input)"
+                f"layer {l!r}: layers go from {self.first} to {last} here, as in the book (0 is the input)"
             )
         return self._values[l - self.first]
 
@@ -94,7 +94,10 @@ def _encode(value: Any) -> Any:
 def _decode(value: Any) -> Any:
     if isinstance(value, dict):
         if "array" in value:
-            return np.array(value["array"], dtype=value["dtype"]).reshape(value["shape"])
+            dtype = np.dtype(value["dtype"])
+            if dtype.kind not in "fiub":
+                raise BadFile(f"an array of {dtype} is not part of any record")
+            return np.array(value["array"], dtype).reshape(value["shape"])
         if "layers" in value:
             return ByLayer([_decode(one) for one in value["layers"]], value["first"])
         if "schema" in value:
@@ -125,6 +128,8 @@ class Record:
     @classmethod
     def from_dict(cls, given: dict[str, Any]) -> Self:
         """The record from its dictionary. Raises BadFile where that is another schema or version."""
+        if not isinstance(given, dict):
+            raise BadFile(f"expected a record of schema {cls.schema!r}, got {type(given).__name__}")
         came = (given.get("schema"), given.get("version"))
         if came != (cls.schema, cls.version):
             raise BadFile(
@@ -134,7 +139,12 @@ class Record:
         missing = [name for name in names if name not in given]
         if missing:
             raise BadFile(f"the {cls.schema} record lacks {', '.join(missing)}")
-        return cls(**{name: _decode(given[name]) for name in names})
+        try:
+            return cls(**{name: _decode(given[name]) for name in names})
+        except BadFile:
+            raise
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadFile(f"the {cls.schema} record is damaged ({type(error).__name__}: {error})") from error
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(str(self))}</pre>"

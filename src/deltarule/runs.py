@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import deltarule
 from deltarule import data
 from deltarule.check import CheckReport
 from deltarule.check import check as check_backward
-from deltarule.errors import BadFile, BadInput, unknown
+from deltarule.errors import BadFile, BadInput, DeltaruleError, Diverged, unknown
 from deltarule.flow import Flow
 from deltarule.history import History
 from deltarule.network import Network
@@ -79,6 +80,8 @@ def train(settings: Settings, folder: Path, progress: bool = True) -> Result:
     """Train as the settings say and write the run; an unfinished run in the folder goes on."""
     written = {"program": f"deltarule {deltarule.__version__}", **asdict(settings)}
     _require_same_run(folder, settings)
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"{folder} is a file; a run is a folder")
     split = data.named(settings.dataset, settings.data, settings.dtype)
     n_out = len(set(split.train.y.tolist()))
     output = settings.output or USUAL_OUTPUT.get(settings.cost, "sigmoid")
@@ -86,24 +89,42 @@ def train(settings: Settings, folder: Path, progress: bool = True) -> Result:
     net = Network(sizes, settings.activation, output, settings.cost, settings.init, settings.dtype, settings.seed)
     if settings.optimizer not in OPTIMIZERS:
         raise unknown("optimizer", settings.optimizer, OPTIMIZERS)
+    optimizer = OPTIMIZERS[settings.optimizer](settings.eta)
+    stopping = EarlyStopping(settings.patience) if settings.patience else None
+    before = (folder / SETTINGS).read_bytes() if (folder / SETTINGS).exists() else None
     write_whole(folder / SETTINGS, json.dumps(written, indent=1).encode())
-    history = net.fit(
-        *split.train,
-        epochs=settings.epochs,
-        batch_size=settings.batch,
-        optimizer=OPTIMIZERS[settings.optimizer](settings.eta),
-        validation=split.validation,
-        l2=settings.l2,
-        l1=settings.l1,
-        dropout=settings.dropout,
-        schedule=settings.schedule,
-        early_stopping=EarlyStopping(settings.patience) if settings.patience else None,
-        checkpoint=folder / CHECKPOINT,
-        progress=progress,
-    )
+    try:
+        history = net.fit(
+            *split.train,
+            epochs=settings.epochs,
+            batch_size=settings.batch,
+            optimizer=optimizer,
+            validation=split.validation,
+            l2=settings.l2,
+            l1=settings.l1,
+            dropout=settings.dropout,
+            schedule=settings.schedule,
+            early_stopping=stopping,
+            checkpoint=folder / CHECKPOINT,
+            progress=progress,
+        )
+    except DeltaruleError as error:
+        if not (isinstance(error, Diverged) and (folder / CHECKPOINT).exists()):
+            _take_back(folder / SETTINGS, before)  # nothing was trained with these settings
+        raise
     net.save(folder / NETWORK)
     write_whole(folder / HISTORY, json.dumps(history.to_dict()).encode())
     return Result(net, history, net.score(*split.test))
+
+
+def _take_back(path: Path, before: bytes | None) -> None:
+    """Give a file its content from before; where there was none, remove it and a folder that it leaves empty."""
+    if before is not None:
+        write_whole(path, before)
+        return
+    path.unlink()
+    with suppress(OSError):
+        path.parent.rmdir()
 
 
 def _require_same_run(folder: Path, settings: Settings) -> None:
@@ -127,9 +148,12 @@ def settings_of(folder: Path) -> Settings:
     kept = _json(folder / SETTINGS)
     kept.pop("program", None)
     try:
-        return Settings(**{**kept, "hidden": tuple(kept["hidden"])})
+        settings = Settings(**{**kept, "hidden": tuple(kept["hidden"])})
     except (TypeError, KeyError) as error:
         raise BadFile(f"{folder / SETTINGS}: not the settings of a run ({error})") from error
+    if not isinstance(settings.dataset, str) or not isinstance(settings.data, (str, type(None))):
+        raise BadFile(f"{folder / SETTINGS}: its data set {settings.dataset!r}, {settings.data!r} is not a name")
+    return settings
 
 
 def history_of(folder: Path) -> History:

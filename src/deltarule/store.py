@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deltarule.errors import BadFile, DeltaruleError
+from deltarule.errors import BadFile, BadInput, DeltaruleError
 from deltarule.network import Network
 
 Array = npt.NDArray[Any]
@@ -29,11 +29,15 @@ def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that at every moment, a crash included, its name holds the old content or the new."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    with open(part, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    try:
+        with open(part, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -46,7 +50,8 @@ def pack(tensors: dict[str, Array], header: dict[str, Any]) -> bytes:
     from safetensors.numpy import save
 
     text = json.dumps(header, sort_keys=True)
-    return save(tensors, {"deltarule": text, "sha256": _digest(tensors, text)})
+    # One entry, because safetensors keeps several in no order: the same content gives the same bytes.
+    return save(tensors, {"deltarule": f"{_digest(tensors, text)} {text}"})
 
 
 def unpack(path: Path, schema: str, version: int) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -54,7 +59,7 @@ def unpack(path: Path, schema: str, version: int) -> tuple[dict[str, Array], dic
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise BadFile(f"{path}: no such file")
+        raise BadFile(f"{path}: {'a folder; name the file in it' if path.is_dir() else 'no such file'}")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -63,10 +68,11 @@ def unpack(path: Path, schema: str, version: int) -> tuple[dict[str, Array], dic
         raise BadFile(f"{path}: not a whole safetensors file, or cut short ({error})") from error
     if "deltarule" not in metadata:
         raise BadFile(f"{path}: a safetensors file, but not one that deltarule wrote")
-    if metadata.get("sha256") != _digest(tensors, metadata["deltarule"]):
+    digest, _, text = metadata["deltarule"].partition(" ")
+    if digest != _digest(tensors, text):
         raise BadFile(f"{path}: changed since it was written (its digest does not fit its content)")
     try:
-        header = json.loads(metadata["deltarule"])
+        header = json.loads(text)
     except ValueError as error:
         raise BadFile(f"{path}: its header is not JSON ({error})") from error
     came = (header.get("schema"), header.get("version")) if isinstance(header, dict) else (None, None)
@@ -104,6 +110,8 @@ def save(net: Network, path: str | Path) -> None:
     Its weights, architecture and classes; not the optimiser's memory, which a checkpoint holds. Of an
     activation of the user's own only the name is kept.
     """
+    if Path(path).is_dir():
+        raise BadInput(f"{path} is a folder; expected the name of a file: {Path(path) / 'net.safetensors'}")
     tensors = {f"W{l}": net.W[l] for l in range(1, net.L + 1)} | {f"b{l}": net.b[l] for l in range(1, net.L + 1)}
     header = {"schema": SCHEMA, "version": VERSION, **architecture(net)}
     write_whole(Path(path), pack(tensors, header))
@@ -136,8 +144,8 @@ def load(path: str | Path, activations: dict[str, Pair] | None = None) -> Networ
     tensors, header = unpack(Path(path), SCHEMA, VERSION)
     own = activations or {}
 
-    def named(name: str) -> Any:
-        if not name.startswith("custom:"):
+    def named(name: Any) -> Any:
+        if not isinstance(name, str) or not name.startswith("custom:"):
             return name
         key = name.removeprefix("custom:")
         if key not in own:
@@ -148,6 +156,7 @@ def load(path: str | Path, activations: dict[str, Pair] | None = None) -> Networ
         return own[key]
 
     try:
+        _require_tensors(tensors, header["sizes"], header["dtype"])
         net = Network(
             header["sizes"],
             [named(name) for name in header["activation"]],
@@ -157,7 +166,7 @@ def load(path: str | Path, activations: dict[str, Pair] | None = None) -> Networ
             header["dtype"],
             header["seed"],
         )
-        net.classes = None if header["classes"] is None else np.array(header["classes"])
+        net.classes = _classes(header["classes"], net.sizes[-1])
         for l in range(1, net.L + 1):
             net.W[l][...], net.b[l][...] = tensors[f"W{l}"], tensors[f"b{l}"]
     except BadFile:
@@ -165,3 +174,23 @@ def load(path: str | Path, activations: dict[str, Pair] | None = None) -> Networ
     except (DeltaruleError, KeyError, ValueError, TypeError) as error:
         raise BadFile(f"{path}: its header and its tensors do not make a network ({error})") from error
     return net
+
+
+def _require_tensors(tensors: dict[str, Array], sizes: list[int], dtype: str) -> None:
+    """W^l and b^l of every layer in the shapes that the sizes ask for, before memory is taken for them."""
+    expected: dict[str, tuple[str, tuple[int, ...]]] = {}
+    for l in range(1, len(sizes)):
+        expected |= {f"W{l}": (dtype, (sizes[l], sizes[l - 1])), f"b{l}": (dtype, (sizes[l],))}
+    found = {name: (str(tensor.dtype), tensor.shape) for name, tensor in tensors.items()}
+    if found != expected:
+        raise ValueError(f"sizes {sizes} in {dtype} ask for {expected}; the file holds {found}")
+
+
+def _classes(kept: Any, width: int) -> Array | None:
+    """The classes as they were saved: one for each output, two for a single output; all words or all integers."""
+    if kept is None:
+        return None
+    one_kind = isinstance(kept, list) and any(all(type(name) is kind for name in kept) for kind in (int, str))
+    if not one_kind or len(kept) != max(width, 2):
+        raise ValueError(f"classes are {kept!r}; expected {max(width, 2)} words or integers")
+    return np.array(kept)

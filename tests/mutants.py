@@ -1,0 +1,126 @@
+"""Break the code on purpose: each break must turn a named test red, or that test proves nothing.
+
+Each mutant is one line of the source replaced in a copy; the named test is run on the copy and must fail.
+Run it with `make mutants`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One break: in `file`, `right` becomes `wrong`; `test` must see it."""
+
+    what: str
+    file: str
+    right: str
+    wrong: str
+    test: str
+
+
+MUTANTS = [
+    Mutant("the transpose left out, in the reference", "reference.py",
+           "moved = delta_next @ W_next ", "moved = delta_next @ W_next.T ",
+           "test_reference.py::test_every_value_of_a_hand_worked_network"),
+    Mutant("sigma' left out, in the reference", "reference.py",
+           "return moved, moved * slope", "return moved, moved",
+           "test_reference.py::test_every_value_of_a_hand_worked_network"),
+    Mutant("1/N twice, in the reference", "reference.py",
+           "a_before / len(delta)", "a_before / len(delta) ** 2",
+           "test_reference.py::test_autograd_finds_the_same_deltas_and_gradients"),
+    Mutant("sigma' left out of BP2", "kernels/passes.py",
+           "delta[i] = moved[i] * slope[i]", "delta[i] = moved[i]",
+           "test_check.py::test_a_right_backward_pass_is_proved"),
+    Mutant("sigma' taken at the layer above", "kernels/passes.py",
+           "slope = part(batch.slope, batch, l, layers, n)", "slope = part(batch.slope, batch, l + 1, layers, n)",
+           "test_kernels.py::test_a_compiled_pass_is_the_reference"),
+    Mutant("the error moved through the wrong layer's weights", "kernels/passes.py",
+           "theta, layers.W_at[l + 1], batch.moved", "theta, layers.W_at[l], batch.moved",
+           "test_kernels.py::test_a_compiled_pass_is_the_reference"),
+    Mutant("1/N twice in BP3 and BP4", "kernels/passes.py",
+           "grad.dtype.type(1.0 / n)", "grad.dtype.type(1.0 / n / n)",
+           "test_kernels.py::test_a_compiled_pass_is_the_reference"),
+    Mutant("sigma' left out of BP1", "kernels/output.py",
+           "delta[j] = moved[j] * slope[j]", "delta[j] = moved[j]",
+           "test_check.py::test_a_right_backward_pass_is_proved"),
+    Mutant("a stale buffer: every step sees the first batch", "kernels/train.py",
+           "order[start + i], i)", "order[i], i)",
+           "test_training.py::test_steps_are_those_of_the_oracle"),
+    Mutant("the step's eta not divided by the batch", "kernels/train.py",
+           "scale = kind(-eta / n)", "scale = kind(-eta)",
+           "test_training.py::test_steps_are_those_of_the_oracle"),
+    Mutant("a silenced unit passes the error on", "kernels/train.py",
+           "            slope[i] = 0\n", "",
+           "test_training.py::test_dropout_silences_its_share_and_keeps_the_mean"),
+    Mutant("NaN assumed away by the compiler", "kernels/compile.py",
+           'FASTMATH = {"reassoc", "contract", "nsz", "arcp"}', 'FASTMATH = {"fast"}',
+           "test_training.py::test_the_first_bad_value_is_named_wherever_it_appears"),
+    Mutant("Adam's clock not kept between calls", "training.py",
+           "counts[train.T] = self.memory.steps", "counts[train.T] = 0",
+           "test_training.py::test_five_epochs_and_five_more_are_ten"),
+    Mutant("the generator's state not restored", "checkpoint.py",
+           'net.rng.bit_generator.state = kept["generator"]', "pass",
+           "test_checkpoint.py::test_killed_in_the_middle_of_an_epoch"),
+    Mutant("a file written in place", "store.py",
+           'part = path.with_name(path.name + ".part")', "part = path",
+           "test_checkpoint.py::test_killed_in_the_middle_of_a_write"),
+    Mutant("an absolute tolerance in the check", "check.py",
+           "allowed = limit * size(true)", "allowed = limit",
+           "test_check.py::test_a_vanishing_error_is_measured_not_waved_through"),
+    Mutant("a kink not noticed", "check.py",
+           "(side_up == side_down).all(axis=-1)", "np.ones(up.shape, bool)",
+           "test_check.py::test_a_kink_within_reach_of_the_step_is_named_not_failed"),
+    Mutant("the best weights not restored", "training.py",
+           "self.net.theta[:] = self.best", "pass",
+           "test_training.py::test_early_stopping_restores_the_best_weights"),
+]  # fmt: skip
+
+
+def is_seen(mutant: Mutant) -> tuple[bool, str]:
+    """Whether the named test fails on a copy of the source with this break, and the test's last words."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "src"
+        shutil.copytree(ROOT / "src", copy, ignore=shutil.ignore_patterns("__pycache__"))
+        path = copy / "deltarule" / mutant.file
+        source = path.read_text()
+        if source.count(mutant.right) != 1:
+            return False, f"{mutant.right!r} stands {source.count(mutant.right)} times in {mutant.file}"
+        path.write_text(source.replace(mutant.right, mutant.wrong))
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-W", "error"]
+        done = subprocess.run(
+            [*command, f"tests/{mutant.test}"],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+        )
+        last = (done.stdout.strip().splitlines() or ["no output"])[-1]
+        # 1: tests were run and some failed. Anything else, an error of collection say, is not a test seen red.
+        return done.returncode == 1 and "failed" in last, last
+
+
+def main() -> int:
+    survivors = 0
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        for mutant, (seen, last) in zip(MUTANTS, pool.map(is_seen, MUTANTS), strict=True):
+            survivors += not seen
+            print(f"{'red ' if seen else 'SURVIVED'}  {mutant.what}  ({mutant.test})", flush=True)
+            if not seen:
+                print(f"          {last}", flush=True)
+    print(f"{len(MUTANTS) - survivors} of {len(MUTANTS)} breaks were seen")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
