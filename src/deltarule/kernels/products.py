@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from deltarule.kernels.blocks import COLUMNS, PANEL, ROWS, ROWS_COMBINED, VECTOR_BYTES, combine, dots
-from deltarule.kernels.compile import jit
+from deltarule.kernels.compile import jit, passage
 
 BLAS_FROM = 4_000_000
 """The border, in multiply-adds of one product, from which BLAS is taken."""
@@ -20,7 +20,7 @@ NEXT = np.int64(1)
 def _samples_by_neurons(R):
     """The forward product for R samples and every neuron."""
 
-    @jit
+    @passage
     def block_row(A, A_at, W, W_at, b, b_at, Z, Z_at, n_out, n_in):
         j = 0
         while j + COLUMNS <= n_out:
@@ -64,7 +64,7 @@ def weighted_input(A, A_at, W, W_at, b, b_at, Z, Z_at, samples, n_out, n_in):
 def _panel(V):
     """The combined rows of one panel, V vectors wide; V = 0: `lanes` numbers, one vector or less."""
 
-    @jit
+    @passage
     def panel(C, C_at, keep, scale, X, X_at, X_row, X_term, Y, Y_at, rows, width, terms, lanes):
         r = 0
         while r + ROWS_COMBINED <= rows:
