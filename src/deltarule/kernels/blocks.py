@@ -131,7 +131,7 @@ def dots(typing: Any, rows: Any, columns: Any, A: Any, A_at: Any, W: Any, W_at: 
         kinds = signature.args
         A, W, b, Z = (_data(context, builder, kinds[i], args[i], args[i + 1]) for i in (2, 4, 6, 8))
         width, length = args[10], args[11]
-        builder.function.attributes.add("noinline")
+        builder.function.attributes.add("noinline")  # one copy in a door, not one in every caller
         v = _Vectors(builder, kinds[2].dtype)
         lanes = I64(v.lanes)
         sums = v.sums(R * C)
@@ -180,7 +180,7 @@ def combine(typing: Any, rows: Any, vectors: Any, C: Any, C_at: Any, keep: Any, 
         kinds = signature.args
         C, X, Y = (_data(context, builder, kinds[i], args[i], args[i + 1]) for i in (2, 6, 10))
         keep, scale, X_row, X_term, width, terms, lanes = (args[i] for i in (4, 5, 8, 9, 12, 13, 14))
-        builder.function.attributes.add("noinline")
+        builder.function.attributes.add("noinline")  # one copy in a door, not one in every caller
         v = _Vectors(builder, kinds[2].dtype)
         mask = v.mask(lanes) if V == 0 else None
         columns = [I64(i * v.lanes) for i in range(max(V, 1))]
