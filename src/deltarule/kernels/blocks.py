@@ -170,7 +170,8 @@ def combine(typing: Any, rows: Any, vectors: Any, C: Any, C_at: Any, keep: Any, 
     """C[r, k] = keep C[r, k] + scale sum_t X[r, t] Y[t, k] for `rows` r and `vectors` vectors of k.
 
     C and Y have rows of `width` numbers; X[r, t] stands at r * X_row + t * X_term. With `vectors` 0 the
-    block is `lanes` numbers wide, a vector or less. Where `keep` is 0 the old C is not read. Twins: the first move of :func:`deltarule.reference.bp2`, and :func:`deltarule.reference.bp4`.
+    block is `lanes` numbers wide, a vector or less. Where `keep` is 0 the old C is not read.
+    Twins: the first move of :func:`deltarule.reference.bp2`, and :func:`deltarule.reference.bp4`.
     """
     R, V = rows.literal_value, vectors.literal_value
     n = types.intp

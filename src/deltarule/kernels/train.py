@@ -152,7 +152,7 @@ def train(theta, layers, batch, data, opt, course, rng, shuffle, steps):
             _shuffle(order, rng)
         n = min(rows, samples - start)
         for i in range(n):
-            take(layers, batch, data, np.int64(order[start + i]), i)
+            take(layers, batch, data, order[start + i], i)
         for l in range(1, L + 1):
             forward_layer(theta, layers, batch, l, n)
             if course.dropout[l] > 0:
