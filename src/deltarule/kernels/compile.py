@@ -29,7 +29,7 @@ SOURCES = _sources()
 FLAGS: Any = {"nogil": True, "fastmath": FASTMATH, "error_model": "numpy"}
 
 INSIDE: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-"""Only compiled code calls the function: without the wrappers for other callers it compiles a third faster.
+"""Only compiled code calls the function: without the wrappers for other callers it compiles a sixth faster.
 Python must not call it, for there is nothing to call, and the process would end."""
 
 
