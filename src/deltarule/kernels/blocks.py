@@ -131,6 +131,7 @@ def dots(typing: Any, rows: Any, columns: Any, A: Any, A_at: Any, W: Any, W_at: 
         kinds = signature.args
         A, W, b, Z = (_data(context, builder, kinds[i], args[i], args[i + 1]) for i in (2, 4, 6, 8))
         width, length = args[10], args[11]
+        builder.function.attributes.add("noinline")  # one copy in a door, not one in every caller
         v = _Vectors(builder, kinds[2].dtype)
         lanes = I64(v.lanes)
         sums = v.sums(R * C)
@@ -169,8 +170,8 @@ def combine(typing: Any, rows: Any, vectors: Any, C: Any, C_at: Any, keep: Any, 
     """C[r, k] = keep C[r, k] + scale sum_t X[r, t] Y[t, k] for `rows` r and `vectors` vectors of k.
 
     C and Y have rows of `width` numbers; X[r, t] stands at r * X_row + t * X_term. With `vectors` 0 the
-    block is the last one of a row, `lanes` numbers wide and less than a vector. Where `keep` is 0 the old
-    C is not read. Twins: the first move of :func:`deltarule.reference.bp2`, and :func:`deltarule.reference.bp4`.
+    block is `lanes` numbers wide, a vector or less. Where `keep` is 0 the old C is not read.
+    Twins: the first move of :func:`deltarule.reference.bp2`, and :func:`deltarule.reference.bp4`.
     """
     R, V = rows.literal_value, vectors.literal_value
     n = types.intp
@@ -180,6 +181,7 @@ def combine(typing: Any, rows: Any, vectors: Any, C: Any, C_at: Any, keep: Any, 
         kinds = signature.args
         C, X, Y = (_data(context, builder, kinds[i], args[i], args[i + 1]) for i in (2, 6, 10))
         keep, scale, X_row, X_term, width, terms, lanes = (args[i] for i in (4, 5, 8, 9, 12, 13, 14))
+        builder.function.attributes.add("noinline")  # one copy in a door, not one in every caller
         v = _Vectors(builder, kinds[2].dtype)
         mask = v.mask(lanes) if V == 0 else None
         columns = [I64(i * v.lanes) for i in range(max(V, 1))]
@@ -199,16 +201,12 @@ def combine(typing: Any, rows: Any, vectors: Any, C: Any, C_at: Any, keep: Any, 
         scale = v.spread(scale)
         fresh = builder.fcmp_ordered("==", keep, ir.Constant(v.scalar, 0.0))
         keep = v.spread(keep)
-        with builder.if_else(fresh) as (then, otherwise):
-            for branch, kept in ((then, False), (otherwise, True)):
-                with branch:
-                    for r in range(R):
-                        C_row = builder.gep(C, [builder.mul(I64(r), width)])
-                        for i, column in enumerate(columns):
-                            total = builder.fmul(scale, builder.load(sums[r * len(columns) + i]))
-                            if kept:
-                                total = v.fma(keep, v.load(C_row, column, mask), total)
-                            v.store(total, C_row, column, mask)
+        old = v.mask(builder.select(fresh, I64(0), lanes))  # masked lanes are not read, and count as 0
+        for r in range(R):
+            C_row = builder.gep(C, [builder.mul(I64(r), width)])
+            for i, column in enumerate(columns):
+                total = builder.fmul(scale, builder.load(sums[r * len(columns) + i]))
+                v.store(v.fma(keep, v.load(C_row, column, old), total), C_row, column, mask)
         return context.get_dummy_value()
 
     return signature, emit

@@ -26,14 +26,29 @@ def _sources() -> str:
 SOURCES = _sources()
 
 
+FLAGS: Any = {"nogil": True, "fastmath": FASTMATH, "error_model": "numpy"}
+
+INSIDE: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+"""Only compiled code calls the function: without the wrappers for other callers it compiles a sixth faster.
+Python must not call it, for there is nothing to call, and the process would end."""
+
+
 def jit(function: Any) -> Any:
     """A leaf of the kernels: inlined by LLVM into the entry points that call it."""
-    return numba.njit(nogil=True, fastmath=FASTMATH, error_model="numpy")(function)
+    return numba.njit(**FLAGS, **INSIDE)(function)
+
+
+def passage(function: Any) -> Any:
+    """A part of its only caller, and compiled as such.
+
+    A function of its own is optimised and translated by itself, and again in every caller up to the door.
+    """
+    return numba.njit(**FLAGS, **INSIDE, inline="always")(function)
 
 
 def exact(function: Any) -> Any:
     """Like :func:`jit` where the order of operations is the point: nothing is reassociated."""
-    return numba.njit(nogil=True, fastmath={"contract"}, error_model="numpy")(function)
+    return numba.njit(**{**FLAGS, "fastmath": {"contract"}}, **INSIDE)(function)
 
 
 def entry(function: Any) -> Any:
@@ -42,7 +57,7 @@ def entry(function: Any) -> Any:
     Numba's own cache notices a change of the file that the door stands in, but not of the files that it
     calls into. The stamp is therefore the digest of all of them.
     """
-    door = jit(function)
+    door = numba.njit(**FLAGS)(function)
     try:
         door.enable_caching()
     except RuntimeError:  # no folder that can be written: compile in every process

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from deltarule.kernels.compile import jit
+from deltarule.kernels.compile import jit, passage
 from deltarule.kernels.elementwise import SIGMOID, SOFTMAX, exp
 
 NAMES = ("quadratic", "cross_entropy", "log_likelihood", "huber", "absolute", "poisson")
@@ -54,7 +54,7 @@ def _sum_of_targets(y, start, width):
     return total
 
 
-@jit
+@passage
 def output_error(cost, sigma, z, a, slope, y, moved, delta, value, width):
     """BP1: value = C, moved = dC/da^L and delta = dC/dz^L of each sample; rows are `width` long.
 

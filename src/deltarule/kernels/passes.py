@@ -141,4 +141,5 @@ def predict(theta, layers, batch, data, out, cost):
                 out[start + i, j] = a[i * width + j]
         if cost.size > 0:
             output_pass(layers, batch, n)
-            cost[start : start + n] = batch.cost[:n]
+            for i in range(n):
+                cost[start + i] = batch.cost[i]

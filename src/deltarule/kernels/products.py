@@ -8,16 +8,19 @@ from __future__ import annotations
 import numpy as np
 
 from deltarule.kernels.blocks import COLUMNS, PANEL, ROWS, ROWS_COMBINED, VECTOR_BYTES, combine, dots
-from deltarule.kernels.compile import jit
+from deltarule.kernels.compile import jit, passage
 
 BLAS_FROM = 4_000_000
 """The border, in multiply-adds of one product, from which BLAS is taken."""
+
+NEXT = np.int64(1)
+"""The stride to the next element. A plain 1 would be a type of its own and compile the panels twice."""
 
 
 def _samples_by_neurons(R):
     """The forward product for R samples and every neuron."""
 
-    @jit
+    @passage
     def block_row(A, A_at, W, W_at, b, b_at, Z, Z_at, n_out, n_in):
         j = 0
         while j + COLUMNS <= n_out:
@@ -59,9 +62,9 @@ def weighted_input(A, A_at, W, W_at, b, b_at, Z, Z_at, samples, n_out, n_in):
 
 
 def _panel(V):
-    """The combined rows of one panel, V vectors wide; V = 0: the last few numbers of a row."""
+    """The combined rows of one panel, V vectors wide; V = 0: `lanes` numbers, one vector or less."""
 
-    @jit
+    @passage
     def panel(C, C_at, keep, scale, X, X_at, X_row, X_term, Y, Y_at, rows, width, terms, lanes):
         r = 0
         while r + ROWS_COMBINED <= rows:
@@ -79,7 +82,7 @@ def _panel(V):
     return panel
 
 
-_panel_full, _panel_1, _panel_rest = (_panel(V) for V in (PANEL, 1, 0))
+_panel_full, _panel_rest = (_panel(V) for V in (PANEL, 0))
 
 
 @jit
@@ -90,11 +93,10 @@ def _combined_rows(C, C_at, keep, scale, X, X_at, X_row, X_term, Y, Y_at, rows, 
     while k + PANEL * lanes <= width:
         _panel_full(C, C_at + k, keep, scale, X, X_at, X_row, X_term, Y, Y_at + k, rows, width, terms, lanes)
         k += PANEL * lanes
-    while k + lanes <= width:
-        _panel_1(C, C_at + k, keep, scale, X, X_at, X_row, X_term, Y, Y_at + k, rows, width, terms, lanes)
+    while k < width:
+        left = min(lanes, width - k)
+        _panel_rest(C, C_at + k, keep, scale, X, X_at, X_row, X_term, Y, Y_at + k, rows, width, terms, left)
         k += lanes
-    if k < width:
-        _panel_rest(C, C_at + k, keep, scale, X, X_at, X_row, X_term, Y, Y_at + k, rows, width, terms, width - k)
 
 
 @jit
@@ -111,7 +113,7 @@ def through_weights(delta, delta_at, W, W_at, moved, moved_at, samples, n_out, n
         )
         return
     one = delta.dtype.type(1)
-    _combined_rows(moved, moved_at, one - one, one, delta, delta_at, n_out, 1, W, W_at, samples, n_in, n_out)
+    _combined_rows(moved, moved_at, one - one, one, delta, delta_at, n_out, NEXT, W, W_at, samples, n_in, n_out)
 
 
 @jit
@@ -131,4 +133,4 @@ def weight_gradient(delta, delta_at, A, A_at, G, G_at, keep, scale, samples, n_o
         for i in range(g.size):
             g[i] *= scale
         return
-    _combined_rows(G, G_at, keep, scale, delta, delta_at, 1, n_out, A, A_at, n_out, n_in, samples)
+    _combined_rows(G, G_at, keep, scale, delta, delta_at, NEXT, n_out, A, A_at, n_out, n_in, samples)

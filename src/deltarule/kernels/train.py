@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from deltarule.kernels.compile import entry, jit
+from deltarule.kernels.compile import entry, jit, passage
 from deltarule.kernels.passes import backward, bias_gradient, forward_layer, gradient, part, take
 from deltarule.kernels.products import weight_gradient
 from deltarule.kernels.update import SGD, penalise, step
@@ -29,7 +29,7 @@ class Course(NamedTuple):
     good: npt.NDArray[Any]
 
 
-@jit
+@passage
 def _shuffle(order, rng):
     """Samples 0..N-1 in a new order (Fisher and Yates), a function of the generator's state alone."""
     for i in range(order.size):
@@ -61,7 +61,7 @@ def _finite(values):
     return total == 0
 
 
-@jit
+@passage
 def _first_bad_layer(layers, batch, n):
     """The layer of the first non-finite value in the order of computation, or 0."""
     L = layers.sizes.size - 1
@@ -76,7 +76,7 @@ def _first_bad_layer(layers, batch, n):
     return 0
 
 
-@jit
+@passage
 def _right(layers, batch, data, order, start, n):
     """How many of the n samples have their largest output at their label."""
     L = layers.sizes.size - 1
@@ -95,7 +95,7 @@ def _right(layers, batch, data, order, start, n):
     return count
 
 
-@jit
+@passage
 def _update(theta, layers, batch, opt, eta, t, n):
     """BP3 and BP4 for every layer, and the optimiser's step."""
     sizes, at = layers.sizes, batch.at
@@ -119,7 +119,7 @@ def _update(theta, layers, batch, opt, eta, t, n):
             step(opt, eta, t, theta[W:end], opt.grad[W:end], m, v)
 
 
-@jit
+@passage
 def _close_epoch(theta, course, samples):
     """Record the epoch, and keep its weights as good where they are finite."""
     counts, sums = course.counts, course.sums
@@ -128,9 +128,10 @@ def _close_epoch(theta, course, samples):
     course.right[epoch] = sums[1] / samples
     counts[EPOCH] = epoch + 1
     counts[STEP] = 0
-    sums[:] = 0
+    sums[0] = sums[1] = 0
     if _finite(theta):
-        course.good[:] = theta
+        for i in range(theta.size):
+            course.good[i] = theta[i]
 
 
 @entry
