@@ -405,6 +405,7 @@ def test_the_options_for_training_reach_the_training(tmp_path, capsys):
     )  # fmt: skip
     kept = runs.history_of(tmp_path / "run")
     assert (kept.cost, kept.eta, kept.best_epoch) == (history.cost, history.eta, history.best_epoch)
+    assert kept.validation == history.validation
     np.testing.assert_array_equal(dr.load(tmp_path / "run" / "network.safetensors").W[1], net.W[1])
 
 

@@ -53,6 +53,12 @@ def is_number(value: object, least: float = -math.inf, most: float = math.inf) -
     return real and math.isfinite(value) and least <= value <= most  # type: ignore[arg-type, operator]
 
 
+def require(what: str, value: object, good: bool, expected: str) -> None:
+    """Raise BadInput unless the value is good."""
+    if not good:
+        raise BadInput(f"{what} is {value!r}; expected {expected}")
+
+
 def is_count(value: object) -> bool:
     """Whether this is an integer from 1 up."""
     return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1  # type: ignore[operator]

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-from deltarule.errors import BadInput, is_number, unknown
+from deltarule.errors import is_number, require, unknown
 
 if TYPE_CHECKING:
     from deltarule.network import Network
@@ -46,11 +46,11 @@ class Optimizer:
     def __init__(
         self, eta: float, first: float = 0.0, second: float = 0.0, epsilon: float = 0.0, decay: float = 0.0
     ) -> None:
-        _require("eta", eta, is_number(eta, 0) and eta != 0, "a learning rate above 0")
+        require("eta", eta, is_number(eta, 0) and eta != 0, "a learning rate above 0")
         for name, share in ((self.first_name, first), (self.second_name, second)):
-            _require(name, share, is_number(share, 0, 1) and share != 1, "a number from 0 up to, not including, 1")
-        _require("epsilon", epsilon, is_number(epsilon, 0), "a number from 0 up")
-        _require("decay", decay, is_number(decay, 0), "a number from 0 up")
+            require(name, share, is_number(share, 0, 1) and share != 1, "a number from 0 up to, not including, 1")
+        require("epsilon", epsilon, is_number(epsilon, 0), "a number from 0 up")
+        require("decay", decay, is_number(decay, 0), "a number from 0 up")
         self.eta, self.first, self.second = float(eta), float(first), float(second)
         self.epsilon, self.decay = float(epsilon), float(decay)
         self._memories: WeakKeyDictionary[Network, Memory] = WeakKeyDictionary()
@@ -90,11 +90,6 @@ class Optimizer:
         }
         more = ", ".join(f"{name}={value:g}" for name, value in names.items() if name in own)
         return f"{type(self).__name__}({self.eta:g}{', ' + more if more else ''})"
-
-
-def _require(what: str, value: object, good: bool, expected: str) -> None:
-    if not good:
-        raise BadInput(f"{what} is {value!r}; expected {expected}")
 
 
 class SGD(Optimizer):

@@ -10,12 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deltarule.errors import BadInput, is_count, is_number, unknown
-
-
-def _require(what: str, value: object, good: bool, expected: str) -> None:
-    if not good:
-        raise BadInput(f"{what} is {value!r}; expected {expected}")
+from deltarule.errors import is_count, is_number, require, unknown
 
 
 @dataclass(frozen=True)
@@ -55,7 +50,7 @@ class Inverse(Schedule):
     decay: float = 0.1
 
     def __post_init__(self) -> None:
-        _require("decay", self.decay, is_number(self.decay, 0), "a number from 0 up")
+        require("decay", self.decay, is_number(self.decay, 0), "a number from 0 up")
 
     def factor(self, epoch: int, epochs: int, costs: Sequence[float]) -> float:
         return 1.0 / (1.0 + self.decay * epoch)
@@ -72,8 +67,8 @@ class Cosine(Schedule):
     over: int | None = None
 
     def __post_init__(self) -> None:
-        _require("floor", self.floor, is_number(self.floor, 0, 1), "a share of eta from 0 to 1")
-        _require("over", self.over, self.over is None or is_count(self.over), "a number of epochs from 1 up, or None")
+        require("floor", self.floor, is_number(self.floor, 0, 1), "a share of eta from 0 to 1")
+        require("over", self.over, self.over is None or is_count(self.over), "a number of epochs from 1 up, or None")
 
     def factor(self, epoch: int, epochs: int, costs: Sequence[float]) -> float:
         way = min(epoch / max((self.over or epochs), 1), 1.0)
@@ -91,9 +86,9 @@ class OnPlateau(Schedule):
     watches_cost = True
 
     def __post_init__(self) -> None:
-        _require("by", self.by, is_number(self.by, 0, 1) and 0 < self.by < 1, "a factor between 0 and 1")
-        _require("patience", self.patience, is_count(self.patience), "a number of epochs from 1 up")
-        _require("floor", self.floor, is_number(self.floor, 0, 1), "a share of eta from 0 to 1")
+        require("by", self.by, is_number(self.by, 0, 1) and 0 < self.by < 1, "a factor between 0 and 1")
+        require("patience", self.patience, is_count(self.patience), "a number of epochs from 1 up")
+        require("floor", self.floor, is_number(self.floor, 0, 1), "a share of eta from 0 to 1")
 
     def factor(self, epoch: int, epochs: int, costs: Sequence[float]) -> float:
         factor, best, waited = 1.0, math.inf, 0
@@ -143,8 +138,8 @@ class EarlyStopping:
     def __post_init__(self) -> None:
         if self.monitor not in ("cost", "accuracy"):
             raise unknown("monitor", self.monitor, ("cost", "accuracy"))
-        _require("patience", self.patience, is_count(self.patience), "a number of epochs from 1 up")
-        _require("min_delta", self.min_delta, is_number(self.min_delta, 0), "a number from 0 up")
+        require("patience", self.patience, is_count(self.patience), "a number of epochs from 1 up")
+        require("min_delta", self.min_delta, is_number(self.min_delta, 0), "a number from 0 up")
 
     def best_epoch(self, values: Sequence[float]) -> int:
         """The epoch (from 0) of the best value so far."""

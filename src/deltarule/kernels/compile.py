@@ -25,7 +25,6 @@ def _sources() -> str:
 
 SOURCES = _sources()
 
-
 FLAGS: Any = {"nogil": True, "fastmath": FASTMATH, "error_model": "numpy"}
 
 INSIDE: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
@@ -34,7 +33,7 @@ Python must not call it, for there is nothing to call, and the process would end
 
 
 def jit(function: Any) -> Any:
-    """A leaf of the kernels: inlined by LLVM into the entry points that call it."""
+    """A part of the kernels with several callers."""
     return numba.njit(**FLAGS, **INSIDE)(function)
 
 
@@ -44,11 +43,6 @@ def passage(function: Any) -> Any:
     A function of its own is optimised and translated by itself, and again in every caller up to the door.
     """
     return numba.njit(**FLAGS, **INSIDE, inline="always")(function)
-
-
-def exact(function: Any) -> Any:
-    """Like :func:`jit` where the order of operations is the point: nothing is reassociated."""
-    return numba.njit(**{**FLAGS, "fastmath": {"contract"}}, **INSIDE)(function)
 
 
 def entry(function: Any) -> Any:

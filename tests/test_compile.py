@@ -1,0 +1,58 @@
+"""Compiled once, kept on disk, and compiled again when any source of the kernels has changed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+SRC = Path(__file__).parent.parent / "src"
+SAYS = "deltarule: compiling its kernels for this machine"
+FIRST_USE = "import deltarule as dr; print(dr.__file__, dr.Network([2, 2], seed=0).predict([[1, 2]]).shape)"
+
+
+def first_use(src: Path, **more: str) -> str:
+    """What a new process says on stderr when it first uses a kernel."""
+    env = {**os.environ, "PYTHONPATH": str(src), **more}
+    done = subprocess.run([sys.executable, "-c", FIRST_USE], env=env, capture_output=True, text=True, check=True)
+    assert str(src) in done.stdout
+    assert "(1, 2)" in done.stdout
+    return done.stderr
+
+
+def test_the_first_compile_says_so_the_next_process_loads_and_a_change_anywhere_compiles_again(tmp_path):
+    src = tmp_path / "src"
+    shutil.copytree(SRC, src, ignore=shutil.ignore_patterns("__pycache__"))
+    assert SAYS in first_use(src)
+    assert first_use(src) == ""
+    # Not the file that the door stands in: Numba's own cache would not notice this one.
+    with open(src / "deltarule" / "kernels" / "products.py", "a") as file:
+        file.write("\n")
+    assert SAYS in first_use(src)
+    assert first_use(src) == ""
+
+
+def test_without_a_folder_to_write_to_it_compiles_each_time_and_works(tmp_path):
+    src = tmp_path / "src"
+    shutil.copytree(SRC, src, ignore=shutil.ignore_patterns("__pycache__"))
+    nowhere = {"NUMBA_CACHE_DIR": "/proc/nowhere", "NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator"}
+    assert SAYS in first_use(src, **nowhere)
+    assert SAYS in first_use(src, **nowhere)
+
+
+def test_networks_of_another_shape_and_kind_compile_nothing_new():
+    code = """
+import numpy as np, deltarule as dr
+from deltarule.kernels import passes, train
+x, y = np.random.default_rng(0).random((20, 4)), np.arange(20) % 3
+dr.Network([4, 3], seed=0).fit(x, y, epochs=1)
+before = len(train.train.signatures)
+dr.Network([4, 9, 8, 7, 3], "gelu", "softmax", "log_likelihood", seed=0).fit(
+    x, y, epochs=2, optimizer="adamw", dropout=0.1, l1=0.1, validation=(x, y))
+dr.Network([4, 5, 3], (np.sin, np.cos), "identity", "huber", seed=0).fit(
+    np.asfortranarray(x), np.eye(3)[y], epochs=1, optimizer="nesterov", batch_size=7)
+assert before == len(train.train.signatures) == len(passes.predict.signatures) == 1
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
