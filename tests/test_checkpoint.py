@@ -150,6 +150,7 @@ def test_a_refused_checkpoint_leaves_the_network_as_it_is(tmp_path):
     with pytest.raises(dr.BadInput):
         fit(tmp_path, net=net, l2=0.5)
     np.testing.assert_array_equal(net.theta, before)
+    assert net.classes is None
 
 
 def test_a_crash_while_writing_keeps_the_old_checkpoint(tmp_path, monkeypatch):

@@ -482,3 +482,27 @@ def test_layers_are_numbered_from_1_and_the_values_of_the_input_from_0():
     for values, l in ((trace.a, -1), (trace.a, 3), (trace.z, 0), (trace.delta, 3)):
         with pytest.raises(dr.NoSuchLayer):
             values[l]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"dropout": "a"}, {"dropout": None}, {"dropout": ["a"]}, {"l2": True}, {"l1": "much"}, {"shuffle": "no"},
+        {"progress": 1}, {"checkpoint": 3},
+    ],
+)  # fmt: skip
+def test_an_option_of_another_kind_is_refused_by_name(option):
+    net = dr.Network([2, 3, 2], seed=0)
+    with pytest.raises(dr.BadInput, match=f"^{next(iter(option))} is .*; expected"):
+        net.fit([[1, 2]], [0], **option)
+
+
+def test_weights_are_written_through_and_other_shapes_refused():
+    net = dr.Network([2, 3, 2], seed=0)
+    before = net.W[1].copy()
+    net.W[1] *= 2
+    net.b[2] = [1.0, 2.0]
+    assert np.array_equal(net.W[1], 2 * before)
+    assert np.array_equal(net.theta[net._b_at[2] : net._b_at[2] + 2], [1.0, 2.0])
+    with pytest.raises(dr.BadInput, match=r"layer 1 takes shape \(3, 2\); got \(2, 3\)"):
+        net.W[1] = before.T

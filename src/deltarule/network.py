@@ -32,6 +32,17 @@ PREDICT_ROWS = 256
 MOST_WEIGHTS = 2**48
 
 
+class Parameters(ByLayer):
+    """W or b by layer: views into the network's memory, so that what is written into them is used."""
+
+    def __setitem__(self, l: int, values: Any) -> None:
+        """Write the values into layer l; so `net.W[1] *= 2` and `net.W[1] = W` do what they say."""
+        view, given = self[l], np.asarray(values)
+        if given.shape != view.shape:
+            raise BadInput(f"layer {l} takes shape {view.shape}; got {given.shape}")
+        view[...] = given
+
+
 class Network:
     """A dense feedforward network: z^l = W^l a^{l-1} + b^l, a^l = sigma(z^l), l = 1..L.
 
@@ -115,13 +126,13 @@ class Network:
         self.theta[:] = 0
         self.W, self.b = self._views(self.theta)
 
-    def _views(self, flat: Array) -> tuple[ByLayer, ByLayer]:
+    def _views(self, flat: Array) -> tuple[Parameters, Parameters]:
         """A flat vector that is laid out like theta, seen by layer."""
         layers = range(1, self.L + 1)
         n = self.sizes
         W = [flat[self._W_at[l] : self._b_at[l]].reshape(n[l], n[l - 1]) for l in layers]
         b = [flat[self._b_at[l] : self._b_at[l] + n[l]] for l in layers]
-        return ByLayer(W), ByLayer(b)
+        return Parameters(W), Parameters(b)
 
     @cached_property
     def _pairs(self) -> dict[int, Any]:

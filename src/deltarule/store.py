@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltarule.errors import BadFile, BadInput, DeltaruleError
+from deltarule.inits import init
 from deltarule.network import Network
 
 Array = npt.NDArray[Any]
@@ -162,10 +163,12 @@ def load(path: str | Path, activations: dict[str, Pair] | None = None) -> Networ
             [named(name) for name in header["activation"]],
             named(header["output"]),
             header["cost"],
-            header["init"],
+            "zeros",  # what would be drawn is overwritten below
             header["dtype"],
             header["seed"],
         )
+        init(header["init"])
+        net.init = header["init"]
         net.classes = _classes(header["classes"], net.sizes[-1])
         for l in range(1, net.L + 1):
             net.W[l][...], net.b[l][...] = tensors[f"W{l}"], tensors[f"b{l}"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltarule import checkpoint, inputs
-from deltarule.errors import BadInput, Diverged
+from deltarule.errors import BadInput, DeltaruleError, Diverged, is_count, is_number, require
 from deltarule.history import History, Series
 from deltarule.kernels import layout
 from deltarule.network import Network
@@ -74,18 +73,22 @@ def settings_for(
 ) -> Settings:
     """The arguments of `Network.fit`, checked. Raises BadInput."""
     for name, count in (("epochs", epochs), ("batch_size", batch_size)):
-        if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
-            raise BadInput(f"{name} is {count!r}; expected an integer from 1 up")
+        require(name, count, is_count(count), "an integer from 1 up")
     for name, strength in (("l2", l2), ("l1", l1)):
-        if not (isinstance(strength, (int, float, np.number)) and 0 <= strength < math.inf):
-            raise BadInput(f"{name} is {strength!r}; expected a number from 0 up")
+        require(name, strength, is_number(strength, 0), "a number from 0 up")
+    for name, wanted in (("shuffle", shuffle), ("progress", progress)):
+        require(name, wanted, isinstance(wanted, (bool, np.bool_)), "True or False")
+    require("checkpoint", checkpoint, isinstance(checkpoint, (str, Path, type(None))), "the name of a folder")
     hidden = net.L - 1
-    shares = [dropout] * hidden if isinstance(dropout, (int, float, np.number)) else list(dropout)
-    if len(shares) != hidden or not all(0 <= share < 1 for share in shares):
-        raise BadInput(
-            f"dropout is {dropout!r}; expected a share from 0 up to, not including, 1, "
-            f"or one for each of the {hidden} hidden layers"
-        )
+    shares = (
+        list(dropout) if isinstance(dropout, (list, tuple, np.ndarray)) and np.ndim(dropout) else [dropout] * hidden
+    )
+    require(
+        "dropout",
+        dropout,
+        len(shares) == hidden and all(is_number(share, 0, 1) and share != 1 for share in shares),
+        f"a share from 0 up to, not including, 1, or one for each of the {hidden} hidden layers",
+    )
     stopping = EarlyStopping() if early_stopping is True else early_stopping or None
     if stopping is not None and not isinstance(stopping, EarlyStopping):
         raise BadInput(f"early_stopping is {early_stopping!r}; expected True or deltarule.EarlyStopping(patience=10)")
@@ -97,7 +100,7 @@ def settings_for(
         stopping,
         float(l2),
         float(l1),
-        tuple(float(share) for share in shares),
+        tuple(float(share) for share in shares),  # type: ignore[arg-type]
         bool(shuffle),
         bool(progress),
         None if checkpoint is None else Path(checkpoint),
@@ -111,13 +114,13 @@ class Training:
         self.net, self.settings = net, settings
         self.x = inputs.samples(net, x)
         self.y = inputs.targets(net, y, len(self.x))
-        classes_before = net.classes
+        self.classes_before = net.classes
         if self.y.classes is not None:
             net.classes = self.y.classes
         try:
             self.validation = self._checked_validation(validation)
         except BadInput:
-            net.classes = classes_before
+            net.classes = self.classes_before
             raise
         self.memory = settings.optimizer.memory(net)
         self.epochs_before = self.memory.epochs
@@ -200,7 +203,11 @@ class Training:
         """Train to the last epoch, or until it is over for another reason."""
         settings = self.settings
         if settings.checkpoint is not None:
-            checkpoint.resume(self, settings.checkpoint)
+            try:
+                checkpoint.resume(self, settings.checkpoint)
+            except DeltaruleError:
+                self.net.classes = self.classes_before
+                raise
         stopped = "finished"
         try:
             with Bar(settings.epochs * self.steps_an_epoch, settings.progress) as bar:
