@@ -363,3 +363,33 @@ def test_a_bar_on_a_terminal():
         shown[wanted] = output
     assert b"epoch" in shown[True]
     assert b"epoch" not in shown[False]
+
+
+def test_ctrl_c_while_judging_leaves_a_history_that_is_whole(monkeypatch):
+    split = dr.data.digits()
+    net = dr.Network([64, 5, 10], seed=0)
+    judged = []
+
+    def evaluate(x, y):
+        judged.append(1)
+        if len(judged) == 3:
+            raise KeyboardInterrupt
+        return 1.0, 0.5
+
+    monkeypatch.setattr(net, "_evaluate", evaluate)
+    history = net.fit(*split.train, epochs=9, validation=split.validation)
+    assert history.stopped == "interrupted"
+    assert {len(v) for v in (history.cost, history.validation.cost, history.eta, history.seconds)} == {2}
+    assert "interrupted" in str(history)
+
+
+def test_compiling_is_not_part_of_an_epochs_time(tmp_path):
+    # In a process that has to compile, the first epoch of a tiny network still takes no tenth of a second.
+    script = """
+        import numpy as np, deltarule as dr
+        print(sum(dr.Network([2, 2], seed=0).fit(np.ones((4, 2)), [0, 1, 0, 1], epochs=1).seconds) < 0.1)
+    """
+    env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], env=env, capture_output=True, text=True)
+    assert done.stdout == "True\n", done.stderr
+    assert "compiling" in done.stderr

@@ -124,15 +124,15 @@ class Network:
         self._W_at, self._b_at = W_at, b_at
         self.theta = layout.empty(count, self.dtype)
         self.theta[:] = 0
-        self.W, self.b = self._views(self.theta)
+        self.W, self.b = map(Parameters, self._views(self.theta))
 
-    def _views(self, flat: Array) -> tuple[Parameters, Parameters]:
+    def _views(self, flat: Array) -> tuple[list[Array], list[Array]]:
         """A flat vector that is laid out like theta, seen by layer."""
         layers = range(1, self.L + 1)
         n = self.sizes
         W = [flat[self._W_at[l] : self._b_at[l]].reshape(n[l], n[l - 1]) for l in layers]
         b = [flat[self._b_at[l] : self._b_at[l] + n[l]] for l in layers]
-        return Parameters(W), Parameters(b)
+        return W, b
 
     @cached_property
     def _pairs(self) -> dict[int, Any]:
@@ -253,6 +253,8 @@ class Network:
         grad = np.zeros_like(self.theta)
         backprop(self.theta, self._layers, buffers, grad)
 
+        grad_W, grad_b = self._views(grad)
+
         def by_layer(flat: Array, first: int = 1) -> ByLayer:
             at, n = buffers.at, self.sizes
             layers = range(first, self.L + 1)
@@ -265,7 +267,8 @@ class Network:
             by_layer(buffers.slope),
             by_layer(buffers.moved, 0),
             by_layer(buffers.delta),
-            *self._views(grad),
+            ByLayer(grad_W),
+            ByLayer(grad_b),
             ByLayer([sigma.name for sigma in self.activations]),
         )
 

@@ -220,7 +220,8 @@ class Training:
                     self._close_epochs(until)
         except KeyboardInterrupt:
             stopped = "interrupted"
-            self._close_epochs(int(self.course.counts[0]), validate=False)
+            whole = int(self.course.counts[0]) if self.validation is None else len(self.validation_cost)
+            self._close_epochs(whole, validate=False)  # an epoch that was not judged yet does not count
         best = self._take_best() if stopped != "interrupted" else None
         return self.history(stopped, best)
 
@@ -243,12 +244,15 @@ class Training:
             factor = settings.schedule.factor(self.epochs_before + epoch, total, self.memory.costs)
             self.course.eta[epoch] = settings.optimizer.eta * factor
         course = self.course._replace(eta=self.course.eta[:until])
+        arguments = (
+            net.theta, net._layers, self.batch, self.data, self.optimiser, course, net.rng, self.shuffle,
+        )  # fmt: skip
+        train(*arguments, 0)  # no step: the first call of a process compiles, and that is not the epoch's time
         started = time.perf_counter()
         try:
             while counts[EPOCH] < until:
                 called, before = time.perf_counter(), int(counts[T])
-                train(net.theta, net._layers, self.batch, self.data, self.optimiser, course, net.rng,
-                      self.shuffle, self._steps)  # fmt: skip
+                train(*arguments, self._steps)
                 if counts[BAD_LAYER]:
                     self._diverged(int(counts[EPOCH]) + 1, int(counts[STEP]) + 1, int(counts[BAD_LAYER]))
                 rate = (int(counts[T]) - before) / (time.perf_counter() - called)
@@ -323,9 +327,9 @@ class Training:
             accuracy=tuple(self.course.right[:n].tolist()) if self.y.are_labels else (),
             validation=None
             if self.validation is None
-            else Series(tuple(self.validation_cost), tuple(self.validation_accuracy)),
+            else Series(tuple(self.validation_cost[:n]), tuple(self.validation_accuracy[:n])),
             eta=tuple(self.course.eta[:n].tolist()),
-            seconds=tuple(self.seconds),
+            seconds=tuple(self.seconds[:n]),
             stopped=stopped,
             best_epoch=best_epoch,
         )
