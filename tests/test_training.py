@@ -18,6 +18,7 @@ from conftest import relative
 from drawn import network, samples
 
 import deltarule as dr
+from deltarule import training
 from deltarule.kernels import products
 
 OPTIMIZERS = {
@@ -294,18 +295,20 @@ def test_two_trainings_in_two_threads_give_what_each_gives_alone():
         assert same_parameters(net, alone)
 
 
-def test_the_lock_is_released_while_the_kernels_run():
+def test_the_lock_is_released_while_the_kernels_run(monkeypatch):
+    monkeypatch.setattr(training, "CALL_SECONDS", 100.0)  # one compiled call for (nearly) all of the training
     x, y = dr.data.digits().train
     net = dr.Network([64, 200, 10], seed=0)
-    net.fit(x, y, epochs=1)
-    training = threading.Thread(target=net.fit, args=(x, y), kwargs={"epochs": 60})
-    training.start()
-    longest, last = 0.0, time.perf_counter()
-    while training.is_alive():
+    worker = threading.Thread(target=net.fit, args=(x, y), kwargs={"epochs": 1000})
+    started = last = time.perf_counter()
+    longest = 0.0
+    worker.start()
+    while worker.is_alive():
         now = time.perf_counter()
         longest, last = max(longest, now - last), now
         time.sleep(0.001)
-    assert longest < 0.09  # a compiled call takes 0.1 s; held through one, the lock would show
+    assert last - started > 0.8  # long enough for a held lock to show
+    assert longest < 0.4
 
 
 INTERRUPTED = """
