@@ -101,6 +101,9 @@ HOSTILE = [
     *("a^l = a^{l+", "a^l = \\undefined", "W^l_j = W^l", "a^{99} = a^{99}", "a^l = " + "a^l " * 400),
     "a^l = " + r"\sum_i \sum_j \sum_k \sum_m w^l_{ij} w^l_{km}",
     "a^l = " + "-" * 1900 + "a^l",
+    "a^l = " + "9" * 1500 + " a^l",
+    r"\partial C/\partial \delta^l = a^l",
+    r"\partial C/\partial y = a^l",
     b"a^l = a^l",
     None,
 ]  # fmt: skip

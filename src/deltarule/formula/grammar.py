@@ -58,7 +58,7 @@ OVER.8: /\/\s*\\partial/
 D.7: /\\partial/
 SUM.9: /\\sum\s*(\\limits)?\s*_\s*(\{\s*[a-z]\s*\}|[a-z])/
 SYMBOL.6: /\\delta|delta(?![a-z])|[WwzabxyC]/
-NUMBER: /\d+(\.\d+)?/
+NUMBER: /\d{1,15}(\.\d{1,15})?(?!\d)/
 %ignore /\s+/
 """
 
@@ -228,7 +228,7 @@ def _require_whole(members: list[Node]) -> None:
         if not any(isinstance(one, Symbol) and total.letter in one.part for one in walk(total.of)):
             raise BadInput(f"{total}: nothing in the sum has the index {total.letter}")
     for node in nodes:
-        if isinstance(node, Partial) and not isinstance(node.of, Symbol):
+        if isinstance(node, Partial) and (not isinstance(node.of, Symbol) or node.of.name not in tuple("Wzab")):
             raise BadInput(f"{node}: C is differentiated by W, z, a or b at a layer")
         if isinstance(node, Symbol) and node.name == "C":
             raise BadInput("C stands alone; expected it in a derivative such as \\partial C/\\partial z^l")

@@ -155,7 +155,7 @@ def check_formula(text: str, net: Network | None = None, x: Any = None, y: Any =
             faults.append(f"{truth} = {member}: {fault}" if len(members) > 2 else fault)
     where = "the network given" if net is not None else "random networks of unequal and of equal width"
     reason = "; and ".join(faults) or f"holds on {where}, to a relative error of {largest:.0e}"
-    return Verdict(text, not faults, largest if computed else None, reason)
+    return Verdict(text, not faults, largest if computed and math.isfinite(largest) else None, reason)
 
 
 def _judged(
