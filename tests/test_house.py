@@ -15,6 +15,7 @@ SRC = ROOT / "src" / "deltarule"
 
 ORDER = [
     *("__main__", "cli", "runs"),
+    *("formula",),
     *("check", "flow"),
     *("training", "checkpoint", "store"),
     *("network",),
@@ -55,8 +56,8 @@ def imports(path: Path, everywhere: bool) -> set[str]:
 
 
 def rooms() -> list[tuple[str, Path]]:
-    paths = [*SRC.glob("*.py"), *(SRC / "kernels").glob("*.py")]
-    named = [("kernels" if path.parent.name == "kernels" else path.stem, path) for path in paths]
+    paths = [*SRC.glob("*.py"), *(SRC / "kernels").glob("*.py"), *(SRC / "formula").glob("*.py")]
+    named = [(path.stem if path.parent == SRC else path.parent.name, path) for path in paths]
     return [(room, path) for room, path in named if room != "__init__"]
 
 
@@ -95,7 +96,7 @@ def test_a_core_install_imports_without_any_extra():
 def test_importing_is_light():
     # Numba, SciPy and scikit-learn come in when they are needed.
     heavy = run(
-        "import sys, deltarule; print([m for m in ('scipy', 'sklearn', 'rich', 'typer') if m in sys.modules])"
+        "import sys, deltarule; print([m for m in ('scipy', 'sklearn', 'rich', 'typer', 'lark') if m in sys.modules])"
     )
     assert heavy == "[]"
 

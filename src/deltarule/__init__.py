@@ -12,6 +12,7 @@ from deltarule.check import CheckReport, check
 from deltarule.costs import COSTS, Cost
 from deltarule.errors import BadFile, BadInput, DeltaruleError, Diverged, MissingExtra, NoSuchLayer
 from deltarule.flow import Flow
+from deltarule.formula import Verdict, check_formula
 from deltarule.history import History
 from deltarule.inits import INITS
 from deltarule.network import Network
@@ -52,7 +53,9 @@ __all__ = [
     "RMSProp",
     "Schedule",
     "Trace",
+    "Verdict",
     "check",
+    "check_formula",
     "data",
     "load",
 ]

@@ -96,6 +96,17 @@ def flow(
 
 
 @app.command()
+def formula(text: Annotated[str, typer.Argument(help="LaTeX or Python notation, one equation or a chain.")]) -> None:
+    """Judge a formula of backpropagation against real numbers. Exits with 1 where it does not hold."""
+    from deltarule.formula import check_formula
+
+    verdict = check_formula(text)
+    out.print(str(verdict), markup=False)
+    if not verdict.holds:
+        raise typer.Exit(1)
+
+
+@app.command()
 def demo() -> None:
     """Train on the embedded digits, show where the error goes, and check it against measurement."""
     result = runs.demo(say=lambda text: out.print(text))

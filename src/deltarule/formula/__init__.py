@@ -1,0 +1,9 @@
+"""Formulas of backpropagation, read as people paste them and judged against real numbers.
+
+Nothing is ever evaluated as code: the text becomes a small tree, and the tree is computed on networks.
+"""
+
+from deltarule.formula.judge import check_formula
+from deltarule.formula.verdict import Verdict
+
+__all__ = ["Verdict", "check_formula"]
