@@ -26,6 +26,7 @@ KINDS = [
     "trace in float64",
     "finding",
     "check",
+    "verdict",
 ]
 
 
@@ -46,6 +47,7 @@ def records():
         double.backprop(x, y),
         report.findings[0],
         report,
+        dr.check_formula(r"a^l = z^l"),
     ]
     return dict(zip(KINDS, made, strict=True))
 
