@@ -6,10 +6,12 @@
 Network(784 -> 30 sigmoid -> 10 sigmoid; cost quadratic, float32, 23,860 parameters)
 """
 
-from deltarule import data
+from deltarule import data, rules
 from deltarule.activations import ACTIVATIONS, Activation
+from deltarule.blame import Blame
 from deltarule.check import CheckReport, check
 from deltarule.costs import COSTS, Cost
+from deltarule.edits import Step
 from deltarule.errors import BadFile, BadInput, DeltaruleError, Diverged, MissingExtra, NoSuchLayer
 from deltarule.flow import Flow
 from deltarule.formula import Verdict, check_formula
@@ -20,6 +22,7 @@ from deltarule.optimizers import SGD, Adam, AdamW, Momentum, Nesterov, Optimizer
 from deltarule.schedules import Constant, Cosine, EarlyStopping, Inverse, OnPlateau, Schedule
 from deltarule.store import load
 from deltarule.trace import Trace
+from deltarule.watched import Watched
 
 __version__ = "0.1.0"
 
@@ -33,6 +36,7 @@ __all__ = [
     "AdamW",
     "BadFile",
     "BadInput",
+    "Blame",
     "CheckReport",
     "Constant",
     "Cosine",
@@ -52,10 +56,13 @@ __all__ = [
     "Optimizer",
     "RMSProp",
     "Schedule",
+    "Step",
     "Trace",
     "Verdict",
+    "Watched",
     "check",
     "check_formula",
     "data",
     "load",
+    "rules",
 ]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from deltarule.training import Training
 
 SCHEMA = "deltarule.checkpoint"
-VERSION = 1
+VERSION = 2
 FILE = "checkpoint.safetensors"
 ROWS_SEEN = 1024
 
@@ -44,7 +44,10 @@ def _identity(training: Training) -> dict[str, Any]:
 def write(training: Training, folder: Path) -> None:
     """Write the state at the end of an epoch."""
     done, course, memory = training.done, training.course, training.memory
-    tensors = {"theta": training.net.theta, "m": memory.m, "v": memory.v}
+    seen = training.flow()
+    tensors = {"theta": training.net.theta, "m": memory.m, "v": memory.v, "B": training.feedback.B}
+    if seen is not None:
+        tensors["watched"] = training.watch.rows[: len(seen.steps)]
     if training.best is not None:
         tensors["best"] = training.best
     header = {
@@ -62,6 +65,7 @@ def write(training: Training, folder: Path) -> None:
         "seconds": training.seconds,
         "validation_cost": training.validation_cost,
         "validation_accuracy": training.validation_accuracy,
+        "angles": training.angles,
     }
     write_whole(folder / FILE, pack(tensors, header))
 
@@ -88,7 +92,10 @@ def resume(training: Training, folder: Path) -> None:
     course, memory, net = training.course, training.memory, training.net
     net.theta[:] = course.good[:] = tensors["theta"]
     memory.m[:], memory.v[:] = tensors["m"], tensors["v"]
+    training.feedback.B[:] = tensors["B"]
     training.best = tensors.get("best")
+    if "watched" in tensors:
+        training.watch.rows[: len(tensors["watched"])] = tensors["watched"]
     memory.steps, memory.costs = kept["steps"], kept["costs"]
     training.epochs_before = kept["epochs_before"]
     memory.epochs = training.epochs_before + done
@@ -98,6 +105,7 @@ def resume(training: Training, folder: Path) -> None:
     training.seconds = kept["seconds"]
     training.validation_cost = kept["validation_cost"]
     training.validation_accuracy = kept["validation_accuracy"]
+    training.angles = [tuple(angles) for angles in kept["angles"]]
     training.done = done
 
 

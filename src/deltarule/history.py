@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from deltarule.records import Record, text_table
+from deltarule.watched import Watched
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class History(Record):
         "finished", "early" (early stopping) or "interrupted" (Ctrl-C).
     best_epoch : int or None
         With early stopping, the epoch (from 1) whose weights the network has now.
+    angle : tuple of tuples
+        With a rule other than the transpose: after each epoch and for each hidden layer 1..L-1, the angle in
+        degrees between the rule's delta^l and dC/dz^l, over up to 100 of the training samples.
+    flow : Watched or None
+        With `watch`, the error's flow in every step, or in every k-th, of the epochs completed.
     """
 
     schema = "deltarule.history"
@@ -49,6 +55,8 @@ class History(Record):
     seconds: tuple[float, ...]
     stopped: str = "finished"
     best_epoch: int | None = None
+    angle: tuple[tuple[float, ...], ...] = ()
+    flow: Watched | None = None
 
     @property
     def epochs(self) -> int:
@@ -63,6 +71,8 @@ class History(Record):
         if self.validation is not None:
             columns["validation cost"] = self.validation.cost
             columns["validation accuracy"] = self.validation.accuracy
+        for l, angles in enumerate(zip(*self.angle, strict=True), 1):
+            columns[f"angle {l}"] = angles
         columns["eta"] = self.eta
         filled = {name: values for name, values in columns.items() if values}
         rows = [[epoch + 1, *(f"{values[epoch]:.4g}" for values in filled.values())] for epoch in shown]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from deltarule import inputs
+from deltarule import edits, inputs
 from deltarule.activations import Activation, activation
 from deltarule.costs import check_pair
 from deltarule.costs import cost as cost_named
@@ -19,6 +19,7 @@ from deltarule.errors import BadInput, unknown
 from deltarule.inits import init as init_named
 from deltarule.kernels import layout
 from deltarule.records import ByLayer
+from deltarule.rules import by_layer, feedback, raise_kept
 from deltarule.trace import Trace
 
 if TYPE_CHECKING:
@@ -211,7 +212,9 @@ class Network:
         a, cost = self._forward(x, y)
         return float(cost.mean(dtype=np.float64)), self._score(a, y)
 
-    def backprop(self, x: Any, y: Any) -> Trace:
+    def backprop(
+        self, x: Any, y: Any, *, rule: Any = "transpose", edit: Any = None, eta: float | None = None
+    ) -> Trace:
         """One forward and one backward pass: every z, a, slope, moved, delta and gradient.
 
         delta^L = grad_a C * sigma'(z^L); delta^l = ((W^{l+1})^T delta^{l+1}) * sigma'(z^l);
@@ -221,6 +224,14 @@ class Network:
         ----------
         x : (N, n_0)
         y : (N, n_L) values, or (N,) integer or string labels
+        rule : str, Rule, matrix or function, or a list with one for each hidden layer
+            What carries the error back in the place of the transpose; see :mod:`deltarule.rules`.
+        edit : dict, optional
+            By layer, what delta^l is made into before it goes on: a number scales it (0 silences it), an array
+            replaces it, a function of delta^l (N, n_l) returns it. All below, and the gradients, follow from it.
+        eta : float, optional
+            The length of the step whose predicted and actual change of the cost `trace.step` shows; 0.1 where only
+            `edit` is given. The network stays as it is.
 
         Returns
         -------
@@ -231,7 +242,8 @@ class Network:
         Raises
         ------
         BadInput
-            Wrong width, N mismatch, empty data, a value that is not finite, a label out of range.
+            Wrong width, N mismatch, empty data, a value that is not finite, a label out of range, a rule or an
+            edit whose shape does not fit.
 
         Examples
         --------
@@ -241,36 +253,65 @@ class Network:
         >>> by_hand = (trace.delta[2] @ net.W[2]) * trace.slope[1]        # BP2
         >>> np.allclose(trace.delta[1], by_hand)
         True
+        >>> silenced = net.backprop([[0.5, -1.0]], [[1.0]], edit={1: 0})  # layer 1 is told nothing
+        >>> bool(silenced.grad_W[1].any()), silenced.step.actual < 0      # layer 2 still learns
+        (False, True)
         """
         from deltarule.kernels.passes import backprop
 
         rows = inputs.samples(self, x)
         values = inputs.coded(inputs.targets(self, y, len(rows)), self)
-        N = len(rows)
-        buffers = layout.batch(self.sizes, N, self.dtype)
-        buffers.a[: rows.size] = rows.ravel()
-        buffers.y[:] = values.ravel()
-        grad = np.zeros_like(self.theta)
-        backprop(self.theta, self._layers, buffers, grad)
+        changes = [] if edit is None else edits.checked(self, edit)
+        carriers = by_layer(self, rule)
+        given, _alive = feedback(self, carriers)
+        buffers, grad = self._pass(rows, values, given)
+        raise_kept(carriers)
+        for l, how in changes:
+            delta = self._rows(buffers, buffers.delta, len(rows), l)
+            delta[...] = edits.apply(how, delta, l)
+            backprop(self.theta, self._layers, given, buffers, grad, l)
+            raise_kept(carriers)
+        grad_W, grad_b = map(ByLayer, self._views(grad))
+        step = None
+        if edit is not None or eta is not None:
+            true = self.backprop(rows, values)
+            step = edits.step(
+                self, rows, values, (grad_W, grad_b), (true.grad_W, true.grad_b), 0.1 if eta is None else eta
+            )
 
-        grad_W, grad_b = self._views(grad)
-
-        def by_layer(flat: Array, first: int = 1) -> ByLayer:
-            at, n = buffers.at, self.sizes
+        def by(flat: Array, first: int = 1) -> ByLayer:
             layers = range(first, self.L + 1)
-            return ByLayer([flat[at[l] : at[l] + N * n[l]].reshape(N, n[l]) for l in layers], first)
+            return ByLayer([self._rows(buffers, flat, len(rows), l) for l in layers], first)
 
         return Trace(
             buffers.cost,
-            by_layer(buffers.z),
-            by_layer(buffers.a, 0),
-            by_layer(buffers.slope),
-            by_layer(buffers.moved, 0),
-            by_layer(buffers.delta),
-            ByLayer(grad_W),
-            ByLayer(grad_b),
+            by(buffers.z),
+            by(buffers.a, 0),
+            by(buffers.slope),
+            by(buffers.moved, 0),
+            by(buffers.delta),
+            grad_W,
+            grad_b,
             ByLayer([sigma.name for sigma in self.activations]),
+            ByLayer([one.name for one in carriers]),
+            step,
         )
+
+    def _pass(self, rows: Array, values: Array, given: layout.Feedback) -> tuple[layout.Batch, Array]:
+        """One forward and one backward pass: its buffers, and the gradients laid out like theta."""
+        from deltarule.kernels.passes import backprop
+
+        buffers = layout.batch(self.sizes, len(rows), self.dtype)
+        buffers.a[: rows.size] = rows.ravel()
+        buffers.y[:] = values.ravel()
+        grad = np.zeros_like(self.theta)
+        backprop(self.theta, self._layers, given, buffers, grad, 0)
+        return buffers, grad
+
+    def _rows(self, buffers: layout.Batch, flat: Array, N: int, l: int) -> Array:
+        """Layer l of a buffer, a row a sample."""
+        start, n = int(buffers.at[l]), self.sizes[l]
+        return flat[start : start + N * n].reshape(N, n)
 
     def fit(
         self,
@@ -284,6 +325,8 @@ class Network:
         l2: float = 0.0,
         l1: float = 0.0,
         dropout: float | Sequence[float] = 0.0,
+        rule: Any = "transpose",
+        watch: bool | int = False,
         early_stopping: bool | EarlyStopping | None = None,
         schedule: str | Schedule | None = None,
         checkpoint: str | Path | None = None,
@@ -313,6 +356,13 @@ class Network:
             enter BP4's gradient, not delta.
         dropout : float, or one for each hidden layer
             The share of hidden units silenced in each step; the rest are scaled up.
+        rule : str, Rule, matrix or function, or a list with one for each hidden layer
+            What carries the error back: "transpose", or in its place "inverse", "random", "direct", "sign",
+            "kolen_pollack" and your own; see :mod:`deltarule.rules`. With any but the transpose the history holds
+            the angle of its delta to the true one, layer by layer, after every epoch.
+        watch : bool or int
+            Record the error's flow in every step, or in every k-th: `history.flow`. It takes 40 bytes a layer and
+            recorded step.
         early_stopping : True or EarlyStopping
             Stop when the validation stops improving, and take the best weights.
         schedule : Schedule or str
@@ -353,6 +403,8 @@ class Network:
             l2=l2,
             l1=l1,
             dropout=dropout,
+            rule=rule,
+            watch=watch,
             shuffle=shuffle,
             progress=progress,
             checkpoint=checkpoint,

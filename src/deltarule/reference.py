@@ -38,6 +38,16 @@ def bp2(W_next: Array, delta_next: Array, slope: Array) -> tuple[Array, Array]:
     return moved, moved * slope  # BP2
 
 
+def signs(W: Array) -> Array:
+    """The matrix that the rule "sign" puts in the place of W: its signs times its root mean square."""
+    return np.asarray(np.sign(W) * np.sqrt((W**2).mean()))
+
+
+def inverse(W: Array) -> Array:
+    """The matrix that the rule "inverse" puts in the place of W: its pseudo-inverse, transposed as W is."""
+    return np.asarray(np.linalg.pinv(W).T)
+
+
 def bp3(delta: Array) -> Array:
     """dC/db^l = delta^l, averaged over the samples."""
     return np.asarray(delta.mean(axis=0))  # BP3

@@ -13,14 +13,21 @@ import numpy.typing as npt
 
 from deltarule import checkpoint, inputs
 from deltarule.errors import BadInput, DeltaruleError, Diverged, is_count, is_number, require
+from deltarule.flow import SATURATED
 from deltarule.history import History, Series
 from deltarule.kernels import layout
 from deltarule.network import Network
 from deltarule.optimizers import Optimizer, optimizer
 from deltarule.progress import Bar
+from deltarule.records import ByLayer
+from deltarule.rules import by_layer, feedback, keep, raise_kept
 from deltarule.schedules import EarlyStopping, Schedule, schedule
+from deltarule.watched import Watched
 
 Array = npt.NDArray[Any]
+
+ANGLE_SAMPLES = 100
+"""On how many samples, spread over the training data, the angle of a rule to the true error is measured."""
 
 CALL_SECONDS = 0.1
 """How long one compiled call may take: after each, Ctrl-C is heard and the progress bar moves."""
@@ -38,6 +45,8 @@ class Settings:
     l2: float
     l1: float
     dropout: tuple[float, ...]
+    rules: ByLayer
+    watch: int
     shuffle: bool
     progress: bool
     checkpoint: Path | None
@@ -52,6 +61,8 @@ class Settings:
             "l2": self.l2,
             "l1": self.l1,
             "dropout": list(self.dropout),
+            "rules": [one.settings() for one in self.rules],
+            "watch": self.watch,
             "shuffle": self.shuffle,
         }
 
@@ -67,6 +78,8 @@ def settings_for(
     l2: float,
     l1: float,
     dropout: float | Sequence[float],
+    rule: Any,
+    watch: bool | int,
     shuffle: bool,
     progress: bool,
     checkpoint: str | Path | None,
@@ -89,6 +102,8 @@ def settings_for(
         len(shares) == hidden and all(is_number(share, 0, 1) and share != 1 for share in shares),
         f"a share from 0 up to, not including, 1, or one for each of the {hidden} hidden layers",
     )
+    seen = isinstance(watch, (bool, np.bool_)) or is_count(watch) or watch == 0
+    require("watch", watch, seen, "True, False, or k to watch every k-th step")
     stopping = EarlyStopping() if early_stopping is True else early_stopping or None
     if stopping is not None and not isinstance(stopping, EarlyStopping):
         raise BadInput(f"early_stopping is {early_stopping!r}; expected True or deltarule.EarlyStopping(patience=10)")
@@ -101,6 +116,8 @@ def settings_for(
         float(l2),
         float(l1),
         tuple(float(share) for share in shares),  # type: ignore[arg-type]
+        by_layer(net, rule),
+        int(watch),
         bool(shuffle),
         bool(progress),
         None if checkpoint is None else Path(checkpoint),
@@ -128,6 +145,7 @@ class Training:
         self.validation_cost: list[float] = []
         self.validation_accuracy: list[float] = []
         self.seconds: list[float] = []
+        self.angles: list[tuple[float, ...]] = []
         self.best: Array | None = None
         self._prepare()
 
@@ -151,7 +169,7 @@ class Training:
 
     def _prepare(self) -> None:
         """The records that the compiled code reads and writes."""
-        from deltarule.kernels import train
+        from deltarule.kernels import train, watch
         from deltarule.kernels.products import BLAS_FROM
         from deltarule.kernels.update import CODES, Optimiser
 
@@ -186,10 +204,19 @@ class Training:
             np.array([0.0, *settings.dropout, 0.0]),
             net.theta.copy(),
         )
+        self.feedback, self._alive = feedback(net, settings.rules)
+        self.steps_an_epoch = -(-N // rows)
+        seen = -(-settings.epochs * self.steps_an_epoch // settings.watch) if settings.watch else 0
+        peaks = [sigma.peak or 0.0 for sigma in net.activations]
+        self.watch = layout.Watch(
+            max(settings.watch, 1),
+            SATURATED * np.array([0.0, *peaks]),
+            np.empty(2 * max(n), net.dtype),
+            np.empty((seen, len(watch.COLUMNS), net.L)),
+        )
         self.data = layout.Data(
             layout.readable(self.x), layout.readable(self.y.labels), layout.readable(self.y.values)
         )
-        self.steps_an_epoch = -(-N // rows)
         self.shuffle = settings.shuffle and rows < N
         self._steps = 1
 
@@ -197,7 +224,12 @@ class Training:
     def each_epoch(self) -> bool:
         """Whether something has to be done between two epochs."""
         s = self.settings
-        return self.validation is not None or s.checkpoint is not None or s.schedule.watches_cost
+        return self.validation is not None or s.checkpoint is not None or s.schedule.watches_cost or self.has_angle
+
+    @property
+    def has_angle(self) -> bool:
+        """Whether a rule is used whose error is not the true one."""
+        return any(one.name != "transpose" for one in self.settings.rules)
 
     def run(self) -> History:
         """Train to the last epoch, or until it is over for another reason."""
@@ -245,7 +277,8 @@ class Training:
             self.course.eta[epoch] = settings.optimizer.eta * factor
         course = self.course._replace(eta=self.course.eta[:until])
         arguments = (
-            net.theta, net._layers, self.batch, self.data, self.optimiser, course, net.rng, self.shuffle,
+            net.theta, net._layers, self.feedback, self.batch, self.data, self.optimiser, course, self.watch, net.rng,
+            self.shuffle,
         )  # fmt: skip
         train(*arguments, 0)  # no step: the first call of a process compiles, and that is not the epoch's time
         started = time.perf_counter()
@@ -254,12 +287,14 @@ class Training:
                 called, before = time.perf_counter(), int(counts[T])
                 train(*arguments, self._steps)
                 if counts[BAD_LAYER]:
+                    raise_kept(self.settings.rules)
                     self._diverged(int(counts[EPOCH]) + 1, int(counts[STEP]) + 1, int(counts[BAD_LAYER]))
                 rate = (int(counts[T]) - before) / (time.perf_counter() - called)
                 self._steps = min(max(int(rate * CALL_SECONDS), 1), 10 * self._steps)
                 bar.show(int(counts[EPOCH]) * self.steps_an_epoch + int(counts[STEP]), self._text())
         finally:
             self.memory.steps = int(counts[T])
+            keep(net, self.settings.rules, self.feedback)
             finished = int(counts[EPOCH]) - self.done
             self.seconds += [(time.perf_counter() - started) / max(finished, 1)] * finished
         self._require_finite_weights(until)
@@ -282,6 +317,8 @@ class Training:
             self.memory.costs.append(cost)
         else:
             self.memory.costs += self.course.cost[self.done : until].tolist()
+        if validate and self.has_angle:
+            self.angles.append(self._angle())
         self.done = until
         self.memory.epochs = self.epochs_before + int(self.course.counts[EPOCH])
         stopping = self.settings.early_stopping
@@ -289,6 +326,24 @@ class Training:
             self.best = self.net.theta.copy()
         if self.settings.checkpoint is not None and validate:
             checkpoint.write(self, self.settings.checkpoint)
+
+    def _angle(self) -> tuple[float, ...]:
+        """The angle between the rule's delta^l and the true one, for each hidden layer."""
+        some = np.linspace(0, len(self.x) - 1, min(len(self.x), ANGLE_SAMPLES)).astype(int)
+        labels, values = (part[some] if len(part) else part for part in self.y[:2])
+        x, y = self.x[some], inputs.coded(inputs.Targets(labels, values, None), self.net)
+        angle = self.net.backprop(x, y, rule=self.settings.rules).angle(self.net.backprop(x, y))
+        return tuple(angle)[:-1]  # at the output every rule is the same
+
+    def flow(self) -> Watched | None:
+        """The flow of the steps watched in the epochs done."""
+        every = self.settings.watch
+        if not every:
+            return None
+        steps = np.arange(0, self.done * self.steps_an_epoch, every, dtype=np.int64)
+        moved, delta, speed, saturated, dead = np.moveaxis(self.watch.rows[: len(steps)], 1, 0).copy()
+        names = tuple(sigma.name for sigma in self.net.activations)
+        return Watched(steps + 1, every, names, moved, delta, speed, saturated, dead)
 
     def _take_best(self) -> int | None:
         """With early stopping, give the network its best weights; the epoch they are from."""
@@ -332,4 +387,6 @@ class Training:
             seconds=tuple(self.seconds[:n]),
             stopped=stopped,
             best_epoch=best_epoch,
+            angle=tuple(self.angles[:n]),
+            flow=self.flow(),
         )

@@ -8,8 +8,10 @@ vector             the machine's vectors as values; the two register-blocked inn
 products           the three matrix products of a layer, by own kernels or by BLAS
 elementwise        sigma and sigma' over a buffer, from one vectorised exponential
 output             the cost of each sample and BP1
+feedback           what carries the error back: the transpose, another matrix, or a function
 passes             one forward pass, one backward pass, the gradients
 update             the optimisers, over the flat vector of parameters
+watch              the figures of the error's flow in a step
 train              steps and epochs: shuffle, gather, passes, update, watch for the non-finite
 =================  ==========================================================================
 

@@ -43,6 +43,26 @@ class Batch(NamedTuple):
     cost: Array  # C of each sample
 
 
+class Feedback(NamedTuple):
+    """What carries the error back into each hidden layer l, 1..L-1; entry 0 is not used."""
+
+    code: Numbers  # a code of :mod:`deltarule.kernels.feedback`
+    at: Numbers  # where the matrix into layer l starts in B
+    function: Numbers  # the address of a function of the user's own, else 0
+    decay: npt.NDArray[np.float64]  # Kolen and Pollack's pull on W^{l+1} and B
+    B: Array  # (n_{l+1}, n_l), or (n_L, n_l) where the error comes directly from the output
+    scratch: npt.NDArray[np.float64]  # for the inverse
+
+
+class Watch(NamedTuple):
+    """What is seen of the error in every `every`-th step; no rows: nothing is."""
+
+    every: int
+    limit: npt.NDArray[np.float64]  # of each layer: below this slope a unit is saturated; 0 where it cannot be
+    scratch: Array  # twice the widest layer
+    rows: npt.NDArray[np.float64]  # (K, 5, L), see kernels.watch.COLUMNS
+
+
 class Data(NamedTuple):
     """Samples and targets: labels coded 0.., or values. The one that is not in use has no rows."""
 

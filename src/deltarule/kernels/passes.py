@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from deltarule.kernels.compile import entry, jit
 from deltarule.kernels.elementwise import activate
+from deltarule.kernels.feedback import carry, refresh
 from deltarule.kernels.output import output_error
 from deltarule.kernels.products import through_weights, weight_gradient, weighted_input
 
@@ -50,19 +51,23 @@ def output_pass(layers, batch, n):
 
 
 @jit
-def backward(theta, layers, batch, n):
-    """BP1 at the output, then BP2 down to layer 1, for n samples. Twin: reference.backprop."""
-    sizes, at = layers.sizes, batch.at
-    L = sizes.size - 1
-    output_pass(layers, batch, n)
-    for l in range(L - 1, 0, -1):
-        through_weights(batch.delta, at[l + 1], theta, layers.W_at[l + 1], batch.moved, at[l],
-                        n, sizes[l + 1], sizes[l])  # fmt: skip
+def backward_from(theta, layers, feedback, batch, top, n):
+    """BP2 from layer top - 1 down to layer 1, given delta^top, for n samples."""
+    for l in range(top - 1, 0, -1):
+        carry(theta, layers, feedback, batch, l, n)
         moved = part(batch.moved, batch, l, layers, n)
         slope = part(batch.slope, batch, l, layers, n)
         delta = part(batch.delta, batch, l, layers, n)
         for i in range(delta.size):
             delta[i] = moved[i] * slope[i]  # BP2
+
+
+@jit
+def backward(theta, layers, feedback, batch, n):
+    """BP1 at the output, then BP2 down to layer 1, for n samples. Twin: reference.backprop."""
+    refresh(theta, layers, feedback)
+    output_pass(layers, batch, n)
+    backward_from(theta, layers, feedback, batch, layers.sizes.size - 1, n)
 
 
 @jit
@@ -89,13 +94,19 @@ def gradient(layers, batch, l, grad, n):
 
 
 @entry
-def backprop(theta, layers, batch, grad):
-    """Every z, a, slope, moved, delta and gradient for a batch whose a^0 and y are filled in."""
+def backprop(theta, layers, feedback, batch, grad, top):
+    """Every z, a, slope, moved, delta and gradient for a batch whose a^0 and y are filled in.
+
+    With `top` 0 all of it is computed; else the pass before is gone on with from delta^top, which was edited.
+    """
     n = batch.cost.size
     L = layers.sizes.size - 1
-    for l in range(1, L + 1):
-        forward_layer(theta, layers, batch, l, n)
-    backward(theta, layers, batch, n)
+    if top == 0:
+        for l in range(1, L + 1):
+            forward_layer(theta, layers, batch, l, n)
+        backward(theta, layers, feedback, batch, n)
+    else:
+        backward_from(theta, layers, feedback, batch, top, n)
     through_weights(batch.delta, batch.at[1], theta, layers.W_at[1], batch.moved, 0,
                     n, layers.sizes[1], layers.sizes[0])  # dC/da^0: what the error says of the input  # fmt: skip
     for l in range(1, L + 1):

@@ -101,9 +101,10 @@ def _combined_rows(C, C_at, keep, scale, X, X_at, X_row, X_term, Y, Y_at, rows, 
 
 @jit
 def through_weights(delta, delta_at, W, W_at, moved, moved_at, samples, n_out, n_in):
-    """moved = delta W: (samples, n_in), the error carried back through the transposed weights.
+    """moved = delta W: (samples, n_in), the error carried back through the transpose of W.
 
-    Here (n_out, n_in) is the shape of W^{l+1}. Twin: the first move of :func:`deltarule.reference.bp2`.
+    Here (n_out, n_in) is the shape of W^{l+1}, or of the matrix that a rule puts in its place. Twin: the first
+    move of :func:`deltarule.reference.bp2`.
     """
     if samples * n_out * n_in >= BLAS_FROM:
         np.dot(

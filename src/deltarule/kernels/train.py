@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from deltarule.kernels.compile import entry, jit, passage
+from deltarule.kernels.feedback import KOLEN_POLLACK, join_weights, part_from_weights
 from deltarule.kernels.passes import backward, bias_gradient, forward_layer, gradient, part, take
 from deltarule.kernels.products import weight_gradient
 from deltarule.kernels.update import SGD, penalise, step
+from deltarule.kernels.watch import look
 
 EPOCH, STEP, T, BAD_LAYER = range(4)
 """What stands where in Course.counts."""
@@ -96,7 +98,7 @@ def _right(layers, batch, data, order, start, n):
 
 
 @passage
-def _update(theta, layers, batch, opt, eta, t, n):
+def _update(theta, layers, feedback, batch, opt, eta, t, n):
     """BP3 and BP4 for every layer, and the optimiser's step."""
     sizes, at = layers.sizes, batch.at
     kind = theta.dtype.type
@@ -104,6 +106,9 @@ def _update(theta, layers, batch, opt, eta, t, n):
     for l in range(1, sizes.size):
         n_out, n_in = sizes[l], sizes[l - 1]
         W, b = layers.W_at[l], layers.b_at[l]
+        learned = l > 1 and feedback.code[l - 1] == KOLEN_POLLACK
+        if learned:
+            part_from_weights(theta, layers, feedback, eta, l)
         if fused:
             scale = kind(-eta / n)
             weight_gradient(batch.delta, at[l], batch.a, at[l - 1], theta, W, kind(1 - eta * opt.l2), scale,
@@ -117,6 +122,8 @@ def _update(theta, layers, batch, opt, eta, t, n):
             m = opt.m[W:end] if opt.m.size > 0 else opt.m
             v = opt.v[W:end] if opt.v.size > 0 else opt.v
             step(opt, eta, t, theta[W:end], opt.grad[W:end], m, v)
+        if learned:
+            join_weights(theta, layers, feedback, l)
 
 
 @passage
@@ -135,7 +142,7 @@ def _close_epoch(theta, course, samples):
 
 
 @entry
-def train(theta, layers, batch, data, opt, course, rng, shuffle, steps):
+def train(theta, layers, feedback, batch, data, opt, course, watch, rng, shuffle, steps):
     """Go on for `steps` steps, or to the end of the last epoch, or until a value is not finite.
 
     All state stands in the arguments, so that any number of calls compute what one call would.
@@ -158,7 +165,7 @@ def train(theta, layers, batch, data, opt, course, rng, shuffle, steps):
             if course.dropout[l] > 0:
                 _drop(rng, course.dropout[l], part(batch.a, batch, l, layers, n),
                       part(batch.slope, batch, l, layers, n))  # fmt: skip
-        backward(theta, layers, batch, n)
+        backward(theta, layers, feedback, batch, n)
         counts[BAD_LAYER] = _first_bad_layer(layers, batch, n)
         if counts[BAD_LAYER] != 0:
             return
@@ -166,8 +173,12 @@ def train(theta, layers, batch, data, opt, course, rng, shuffle, steps):
             sums[0] += batch.cost[i]
         if data.labels.size > 0:
             sums[1] += _right(layers, batch, data, order, start, n)
+        if watch.rows.shape[0] > 0:
+            seen = epoch * -(-samples // rows) + counts[STEP]
+            if seen % watch.every == 0:
+                look(layers, batch, course.dropout, watch, seen // watch.every, n)
         counts[T] += 1
-        _update(theta, layers, batch, opt, course.eta[epoch], counts[T], n)
+        _update(theta, layers, feedback, batch, opt, course.eta[epoch], counts[T], n)
         counts[STEP] += 1
         if start + n == samples:
             _close_epoch(theta, course, samples)
