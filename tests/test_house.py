@@ -16,7 +16,7 @@ SRC = ROOT / "src" / "deltarule"
 ORDER = [
     *("__main__", "cli", "runs"),
     *("formula",),
-    *("check",),
+    *("check", "comparison"),
     *("training", "checkpoint", "store"),
     *("network",),
     *("edits", "rules"),

@@ -10,6 +10,7 @@ from deltarule import data, rules
 from deltarule.activations import ACTIVATIONS, Activation
 from deltarule.blame import Blame
 from deltarule.check import CheckReport, check
+from deltarule.comparison import Comparison, compare_rules
 from deltarule.costs import COSTS, Cost
 from deltarule.edits import Step
 from deltarule.errors import BadFile, BadInput, DeltaruleError, Diverged, MissingExtra, NoSuchLayer
@@ -38,6 +39,7 @@ __all__ = [
     "BadInput",
     "Blame",
     "CheckReport",
+    "Comparison",
     "Constant",
     "Cosine",
     "Cost",
@@ -62,6 +64,7 @@ __all__ = [
     "Watched",
     "check",
     "check_formula",
+    "compare_rules",
     "data",
     "load",
     "rules",

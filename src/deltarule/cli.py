@@ -45,12 +45,14 @@ def train(
     schedule: Annotated[str, typer.Option(help="constant, inverse, cosine, on_plateau.")] = "constant",
     patience: Annotated[int, typer.Option(help="Stop early after so many epochs without improvement; 0: never.")] = 0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bits.")] = 0,
+    rule: Annotated[str, typer.Option(help="transpose, inverse, random, direct, sign, kolen_pollack.")] = "transpose",
+    watch: Annotated[int, typer.Option(help="Record the error's flow in every k-th step; 0: never.")] = 0,
     progress: Annotated[bool, typer.Option(help="A bar, where this is a terminal.")] = True,
 ) -> None:
     """Train a network on a data set; the run's folder holds all that is needed to do it again."""
     settings = runs.Settings(
         dataset, str(data) if data else None, runs.widths(hidden), activation, output, cost, init, dtype, epochs,
-        batch, optimizer, eta, l2, l1, dropout, schedule, patience, seed,
+        batch, optimizer, eta, l2, l1, dropout, schedule, patience, seed, rule, watch,
     )  # fmt: skip
     result = runs.train(settings, run, progress=progress)
     out.print(str(result.network))
@@ -104,6 +106,30 @@ def formula(text: Annotated[str, typer.Argument(help="LaTeX or Python notation, 
     out.print(str(verdict), markup=False)
     if not verdict.holds:
         raise typer.Exit(1)
+
+
+@app.command()
+def compare_rules(
+    dataset: Annotated[str, typer.Argument(help="digits (embedded) or mnist (with --data DIR).")] = "digits",
+    data: Data = None,
+    rules: Annotated[str, typer.Option(help="Names with commas between; all, if not given.")] = "",
+    hidden: Annotated[str, typer.Option(help="Widths of the hidden layers.")] = "60,60",
+    activation: Annotated[str, typer.Option(help="Of the hidden layers.")] = "tanh",
+    epochs: Annotated[int, typer.Option(help="How many passes over the training data.")] = 30,
+    batch: Annotated[int, typer.Option(help="Samples in a step.")] = 10,
+    optimizer: Annotated[str, typer.Option(help="sgd, momentum, nesterov, rmsprop, adam, adamw.")] = "sgd",
+    eta: Annotated[float, typer.Option(help="The learning rate, the same for all.")] = 0.1,
+    l2: Annotated[float, typer.Option(help="l2/2 sum W^2 is added to the mean cost.")] = 0.0,
+    seeds: Annotated[int, typer.Option(help="How many seeds each.")] = 5,
+    report: Annotated[Path | None, typer.Option("--out", help="Write all figures to this file, as JSON.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw learning curves and angles: a PNG, SVG or PDF.")] = None,
+    progress: Annotated[bool, typer.Option(help="A bar, where this is a terminal.")] = True,
+) -> None:
+    """Train with every rule that can carry the error back, under one protocol: accuracy, curves, angles."""
+    found = runs.compare_rules(
+        dataset, data, rules, hidden, activation, epochs, batch, optimizer, eta, l2, seeds, report, plot, progress
+    )
+    out.print(str(found), markup=False)
 
 
 @app.command()

@@ -19,11 +19,13 @@ import deltarule
 from deltarule import data
 from deltarule.check import CheckReport
 from deltarule.check import check as check_backward
+from deltarule.comparison import Comparison
+from deltarule.comparison import compare_rules as compare
 from deltarule.errors import BadFile, BadInput, DeltaruleError, Diverged, unknown
 from deltarule.flow import Flow
 from deltarule.history import History
 from deltarule.network import Network
-from deltarule.optimizers import OPTIMIZERS, SGD
+from deltarule.optimizers import OPTIMIZERS, SGD, Optimizer
 from deltarule.schedules import EarlyStopping
 from deltarule.store import load, write_whole
 
@@ -53,6 +55,8 @@ class Settings:
     schedule: str = "constant"
     patience: int = 0
     seed: int = 0
+    rule: str = "transpose"
+    watch: int = 0
 
 
 @dataclass(frozen=True)
@@ -87,9 +91,7 @@ def train(settings: Settings, folder: Path, progress: bool = True) -> Result:
     output = settings.output or USUAL_OUTPUT.get(settings.cost, "sigmoid")
     sizes = [split.train.x.shape[1], *settings.hidden, n_out]
     net = Network(sizes, settings.activation, output, settings.cost, settings.init, settings.dtype, settings.seed)
-    if settings.optimizer not in OPTIMIZERS:
-        raise unknown("optimizer", settings.optimizer, OPTIMIZERS)
-    optimizer = OPTIMIZERS[settings.optimizer](settings.eta)
+    optimizer = _optimizer(settings.optimizer, settings.eta)
     stopping = EarlyStopping(settings.patience) if settings.patience else None
     before = (folder / SETTINGS).read_bytes() if (folder / SETTINGS).exists() else None
     write_whole(folder / SETTINGS, json.dumps(written, indent=1).encode())
@@ -103,6 +105,8 @@ def train(settings: Settings, folder: Path, progress: bool = True) -> Result:
             l2=settings.l2,
             l1=settings.l1,
             dropout=settings.dropout,
+            rule=settings.rule,
+            watch=settings.watch,
             schedule=settings.schedule,
             early_stopping=stopping,
             checkpoint=folder / CHECKPOINT,
@@ -115,6 +119,12 @@ def train(settings: Settings, folder: Path, progress: bool = True) -> Result:
     net.save(folder / NETWORK)
     write_whole(folder / HISTORY, json.dumps(history.to_dict()).encode())
     return Result(net, history, net.score(*split.test))
+
+
+def _optimizer(name: str, eta: float) -> Optimizer:
+    if name not in OPTIMIZERS:
+        raise unknown("optimizer", name, OPTIMIZERS)
+    return OPTIMIZERS[name](eta)
 
 
 def _take_back(path: Path, before: bytes | None) -> None:
@@ -217,6 +227,42 @@ def flow(run: Path, dataset: str | None, folder: Path | None) -> Flow:
     net = network_of(run)
     x, y = _split(run, dataset, folder, net).train
     return net.backprop(x[:1000], y[:1000]).flow()
+
+
+def compare_rules(
+    dataset: str,
+    folder: Path | None,
+    names: str,
+    hidden: str,
+    activation: str,
+    epochs: int,
+    batch: int,
+    optimizer: str,
+    eta: float,
+    l2: float,
+    seeds: int,
+    report: Path | None,
+    plot: Path | None,
+    progress: bool,
+) -> Comparison:
+    """Every rule, or those named, on a data set; the figures and the plot go to files where these are named."""
+    found = compare(
+        data.named(dataset, folder),
+        [name.strip() for name in names.split(",")] if names else None,
+        hidden=widths(hidden),
+        activation=activation,
+        epochs=epochs,
+        batch_size=batch,
+        optimizer=_optimizer(optimizer, eta),
+        l2=l2,
+        seeds=seeds,
+        progress=progress,
+    )
+    if report is not None:
+        write_whole(report, json.dumps(found.to_dict()).encode())
+    if plot is not None:
+        draw(found, plot)
+    return found
 
 
 def demo(say: Callable[[str], None]) -> CheckReport:

@@ -25,7 +25,7 @@ def _length(values, n):
     largest = 0.0
     for i in range(values.size):
         largest = max(largest, abs(np.float64(values[i])))
-    if largest == 0:
+    if largest == 0 or largest == math.inf:
         return largest
     total = 0.0
     for i in range(values.size):
