@@ -16,6 +16,7 @@ SRC = ROOT / "src" / "deltarule"
 ORDER = [
     *("__main__", "cli", "runs"),
     *("formula",),
+    *("explain", "walk"),
     *("check", "flow"),
     *("training", "checkpoint", "store"),
     *("network",),
@@ -23,6 +24,7 @@ ORDER = [
     *("history", "progress", "optimizers", "schedules", "inits", "data"),
     *("kernels",),
     *("reference",),
+    *("numerals", "document"),
     *("records", "costs"),
     *("activations",),
     *("errors",),

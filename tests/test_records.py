@@ -27,6 +27,12 @@ KINDS = [
     "finding",
     "check",
     "verdict",
+    "nudge",
+    "candidate",
+    "explanation",
+    "explanation of an output",
+    "step",
+    "derivation",
 ]
 
 
@@ -37,6 +43,7 @@ def records():
     history = net.fit(x, y, epochs=12, validation=(x, y), early_stopping=dr.EarlyStopping(patience=20))
     double = network([3, 4, 2], "tanh", "identity", "quadratic", "float64")
     trace, report = net.backprop(x, y), dr.check(net, x, y)
+    explanation, derivation = dr.explain(net, x, y), dr.derive(net)
     made = [
         history,
         double.fit(x, y, epochs=2),
@@ -48,6 +55,12 @@ def records():
         report.findings[0],
         report,
         dr.check_formula(r"a^l = z^l"),
+        explanation.nudges[0],
+        explanation.candidates[1],
+        explanation,
+        dr.explain(double, x, y, layer=2),
+        derivation.steps[0],
+        derivation,
     ]
     return dict(zip(KINDS, made, strict=True))
 

@@ -11,8 +11,9 @@ from deltarule.activations import ACTIVATIONS, Activation
 from deltarule.check import CheckReport, check
 from deltarule.costs import COSTS, Cost
 from deltarule.errors import BadFile, BadInput, DeltaruleError, Diverged, MissingExtra, NoSuchLayer
+from deltarule.explain import Explanation, explain
 from deltarule.flow import Flow
-from deltarule.formula import Verdict, check_formula
+from deltarule.formula import Derivation, Verdict, check_formula, derive
 from deltarule.history import History
 from deltarule.inits import INITS
 from deltarule.network import Network
@@ -38,8 +39,10 @@ __all__ = [
     "Cosine",
     "Cost",
     "DeltaruleError",
+    "Derivation",
     "Diverged",
     "EarlyStopping",
+    "Explanation",
     "Flow",
     "History",
     "Inverse",
@@ -57,5 +60,7 @@ __all__ = [
     "check",
     "check_formula",
     "data",
+    "derive",
+    "explain",
     "load",
 ]
