@@ -90,7 +90,7 @@ def run(code: str) -> str:
 
 
 def test_a_core_install_imports_without_any_extra():
-    extras = ["torch", "matplotlib", "onnx", "pyarrow", "jax"]
+    extras = ["torch", "matplotlib", "onnx", "pyarrow", "jax", "sympy", "mpmath"]
     code = f"import sys; sys.modules.update(dict.fromkeys({extras!r})); import deltarule; deltarule.Network([2, 2])"
     run(code)
 
@@ -98,7 +98,7 @@ def test_a_core_install_imports_without_any_extra():
 def test_importing_is_light():
     # Numba, SciPy and scikit-learn come in when they are needed.
     heavy = run(
-        "import sys, deltarule; print([m for m in ('scipy', 'sklearn', 'rich', 'typer', 'lark') if m in sys.modules])"
+        "import sys, deltarule; print([m for m in ('scipy', 'sklearn', 'rich', 'typer', 'lark', 'sympy') if m in sys.modules])"
     )
     assert heavy == "[]"
 

@@ -218,9 +218,9 @@ def _inverse(e: Explanation) -> Section:
             f"{has} It answers another question: which change of $a^{l}$ would move $z^{m}$ by $δ^{m}$? Send its "
             f"answer ${sign} δ^{m}$ forward through $W^{m}$, and {back}:",
             Table(("$j$", f"$δ^{m}_j$", f"$(W^{m} {sign} δ^{m})_j$"), tuple(answer)),
-            f"A right answer to that, but nobody asked to move $z^{m}$ by $δ^{m}$. $δ^{m}_j$ is a price, cost for a "
-            f"unit of $z^{m}_j$, not a distance to go. A wire of small weight makes the inverse demand a large change; it "
-            f"carries little blame. Held against the measured $∂C/∂z^{l}$ of {_neurons(n_in)}:",
+            f"A right answer to that, but nobody asked to move $z^{m}$ by $δ^{m}$. $δ^{m}_j$ is a price, cost for "
+            f"a unit of $z^{m}_j$, not a distance to go. A wire of small weight makes the inverse demand a large "
+            f"change; it carries little blame. Held against the measured $∂C/∂z^{l}$ of {_neurons(n_in)}:",
             Table(
                 (f"$δ^{l}$ by", f"at $k = {k}$", "degrees off", "effect on $C$"),
                 tuple(rows),
