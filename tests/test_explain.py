@@ -235,7 +235,8 @@ def test_a_pair_of_the_users_own_and_words_for_classes_and_wild_names():
         assert_html(found._repr_html_())
 
 
-SHAPES = [([64, 30, 10], 1), ([4, 10, 10], 1), ([1, 1, 1], 1), ([1, 1], 1), ([3, 4, 5, 6, 2], 2), ([5, 120, 7], 2)]
+SHAPES = [([64, 30, 10], 1), ([4, 10, 10], 1), ([1, 1, 1], 1), ([1, 1], 1), ([3, 4, 5, 6, 2], 2), ([5, 120, 7], 2),
+          ([3, *[4] * 120, 2], 110)]  # fmt: skip
 
 
 @pytest.mark.parametrize(("sizes", "layer"), SHAPES)
@@ -249,7 +250,7 @@ def test_the_text_fits_the_terminal_and_every_setting_is_well_formed(sizes, laye
     assert_markdown(found.to_markdown())
     assert_html(found._repr_html_())
     # The same numbers everywhere.
-    delta = re.search(r"says delta\^\d_k =\s+(\S+?)\. Follow", " ".join(text.split()))[1].partition("e")[0]
+    delta = re.search(r"says delta\^\d+_k =\s+(\S+?)\. Follow", " ".join(text.split()))[1].partition("e")[0]
     for other in (found.to_latex(), found.to_markdown(), found._repr_html_()):
         assert delta in other
 

@@ -98,7 +98,8 @@ def test_a_core_install_imports_without_any_extra():
 def test_importing_is_light():
     # Numba, SciPy and scikit-learn come in when they are needed.
     heavy = run(
-        "import sys, deltarule; print([m for m in ('scipy', 'sklearn', 'rich', 'typer', 'lark', 'sympy') if m in sys.modules])"
+        "import sys, deltarule; heavy = ('scipy', 'sklearn', 'rich', 'typer', 'lark', 'sympy'); "
+        "print([m for m in heavy if m in sys.modules])"
     )
     assert heavy == "[]"
 

@@ -138,7 +138,8 @@ class Measured:
             if l == self.net.L:
                 break
             l += 1
-            z = reference.weighted_input(self.W[l], a, self.b[l])
+            rows = a.reshape(-1, a.shape[-1])  # one product for all nudges, not one for each
+            z = reference.weighted_input(self.W[l], rows, self.b[l]).reshape(*a.shape[:-1], -1)
         if self.net.cost.name == "absolute":
             sides.append(a > self.y)
         cost = reference.cost_value(self.net.output, self.net.cost, z, a, self.y)

@@ -169,6 +169,11 @@ def literal(name: str) -> str:
     return " ".join(name.split()).replace("$", DOLLAR)
 
 
+def shortened(network: str) -> str:
+    """A network's own line as text, without its middle where it is very deep."""
+    return literal(network if len(network) <= 160 else f"{network[:70]} ... {network[-80:]}")
+
+
 def ascii_math(math: str) -> str:
     """Mathematics in ASCII.
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltarule.check import ROUNDING, TOLERANCE
-from deltarule.document import Document, Formula, Section, Table, literal
+from deltarule.document import Document, Formula, Section, Table, literal, shortened
 from deltarule.flow import SATURATED, length
 from deltarule.numerals import column, number
 
@@ -44,7 +44,7 @@ def _question(e: Explanation) -> Section:
     return Section(
         "The question",
         (
-            f"{literal(e.network)}. Sample {e.sample}; its cost is $C = {number(e.cost)}$. Here $k = {k}$.",
+            f"{shortened(e.network)}. Sample {e.sample}; its cost is $C = {number(e.cost)}$. Here $k = {k}$.",
             f"$δ^{l}_k = ∂C/∂z^{l}_k$ asks: if $z^{l}_k$ were a little larger, how much more would this sample "
             f"cost, for each unit? It is a price: so much cost for a unit of $z^{l}_k$. Backpropagation says "
             f"$δ^{l}_k = {number(e.delta[k], 7)}$. Follow how it comes to that.",
@@ -247,7 +247,8 @@ def _judged(e: Explanation) -> str:
     elif inverse.change > 0:
         said = f"The {name} points so far away that following it makes the cost larger."
     elif 0 <= share < 1:
-        said = f"Along the {name} the same step lowers the cost by {100 * share:.0f} % as much."
+        percent = f"{100 * share:.0f} %" if share > 0.01 else "less than 1 %"
+        said = f"Along the {name} the same step lowers the cost by {percent} as much."
     else:
         said = f"The {name} is {inverse.angle:.0f} degrees off: it is not the derivative."
     if more:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deltarule.document import Document, Formula, Readable, Section, literal
+from deltarule.document import Document, Formula, Readable, Section, shortened
 from deltarule.formula.chain import Chain, Step, bp1, bp2
 from deltarule.formula.evaluate import DECIMALS, evaluated
 from deltarule.formula.symbols import sympy
@@ -53,7 +53,7 @@ class Derivation(Readable, Record):
             )
             for i, step in enumerate(self.steps, 1)
         ]
-        title = f"The chain rule for layer {self.layer}: {literal(self.network)}"
+        title = f"The chain rule for layer {self.layer}: {shortened(self.network)}"
         proof = Section(f"{len(sections) + 1}. The proof", (self._proof(),))
         return Document(title, (*sections, proof))
 
