@@ -133,7 +133,8 @@ def bp2(chain: Chain) -> Derived:
     if chain.net.L - l == 1 or not chain.written:
         short = {one: z for z, one in back.items()}
         shown = [(f"∂C/∂{z}", one.subs(short)) for z, one in zip(here, direct, strict=True)]
-        steps.append(_step("What SymPy gets on its own", "The whole of $C$, differentiated at once:", *shown))
+        whole = _step("What SymPy gets on its own", "The whole of $C$, differentiated at once:", *shown)
+        steps += [whole] if whole.lines else []
     return steps, direct, ours
 
 
