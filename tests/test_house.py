@@ -16,6 +16,7 @@ SRC = ROOT / "src" / "deltarule"
 ORDER = [
     *("__main__", "cli", "runs"),
     *("formula",),
+    *("explain", "walk"),
     *("check", "comparison"),
     *("training", "checkpoint", "store"),
     *("network",),
@@ -25,6 +26,7 @@ ORDER = [
     *("progress", "optimizers", "schedules", "inits", "data"),
     *("kernels",),
     *("reference",),
+    *("numerals", "document"),
     *("records", "costs"),
     *("activations",),
     *("errors",),
@@ -90,7 +92,7 @@ def run(code: str) -> str:
 
 
 def test_a_core_install_imports_without_any_extra():
-    extras = ["torch", "matplotlib", "onnx", "pyarrow", "jax"]
+    extras = ["torch", "matplotlib", "onnx", "pyarrow", "jax", "sympy", "mpmath"]
     code = f"import sys; sys.modules.update(dict.fromkeys({extras!r})); import deltarule; deltarule.Network([2, 2])"
     run(code)
 
@@ -98,7 +100,8 @@ def test_a_core_install_imports_without_any_extra():
 def test_importing_is_light():
     # Numba, SciPy and scikit-learn come in when they are needed.
     heavy = run(
-        "import sys, deltarule; print([m for m in ('scipy', 'sklearn', 'rich', 'typer', 'lark') if m in sys.modules])"
+        "import sys, deltarule; heavy = ('scipy', 'sklearn', 'rich', 'typer', 'lark', 'sympy'); "
+        "print([m for m in heavy if m in sys.modules])"
     )
     assert heavy == "[]"
 

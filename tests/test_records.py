@@ -13,6 +13,7 @@ import pytest
 from drawn import network, samples
 
 import deltarule as dr
+from deltarule.document import Readable
 from deltarule.history import Series
 from deltarule.records import RECORDS, ByLayer, Record
 
@@ -27,6 +28,12 @@ KINDS = [
     "finding",
     "check",
     "verdict",
+    "nudge",
+    "candidate",
+    "explanation",
+    "explanation of an output",
+    "step",
+    "derivation",
 ]
 
 
@@ -37,6 +44,7 @@ def records():
     history = net.fit(x, y, epochs=12, validation=(x, y), early_stopping=dr.EarlyStopping(patience=20))
     double = network([3, 4, 2], "tanh", "identity", "quadratic", "float64")
     trace, report = net.backprop(x, y), dr.check(net, x, y)
+    explanation, derivation = dr.explain(net, x, y), dr.derive(net)
     made = [
         history,
         double.fit(x, y, epochs=2),
@@ -48,6 +56,12 @@ def records():
         report.findings[0],
         report,
         dr.check_formula(r"a^l = z^l"),
+        explanation.nudges[0],
+        explanation.candidates[1],
+        explanation,
+        dr.explain(double, x, y, layer=2),
+        derivation.steps[0],
+        derivation,
     ]
     return dict(zip(KINDS, made, strict=True))
 
@@ -164,6 +178,9 @@ def test_a_damaged_part_is_refused(record, value):
 def test_a_record_prints_itself_and_its_html_says_the_same(record):
     assert len(str(record)) > 30
     assert repr(record) == str(record)
+    if isinstance(record, Readable):  # set as HTML of its own; tests/test_document.py
+        assert record._repr_html_().startswith("<div")
+        return
     match = re.fullmatch(r"<pre>(.*)</pre>", record._repr_html_(), re.DOTALL)
     assert html.unescape(match[1]) == str(record)
 

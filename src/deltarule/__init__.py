@@ -14,8 +14,9 @@ from deltarule.comparison import Comparison, compare_rules
 from deltarule.costs import COSTS, Cost
 from deltarule.edits import Step
 from deltarule.errors import BadFile, BadInput, DeltaruleError, Diverged, MissingExtra, NoSuchLayer
+from deltarule.explain import Explanation, explain
 from deltarule.flow import Flow
-from deltarule.formula import Verdict, check_formula
+from deltarule.formula import Derivation, Verdict, check_formula, derive
 from deltarule.history import History
 from deltarule.inits import INITS
 from deltarule.network import Network
@@ -44,8 +45,10 @@ __all__ = [
     "Cosine",
     "Cost",
     "DeltaruleError",
+    "Derivation",
     "Diverged",
     "EarlyStopping",
+    "Explanation",
     "Flow",
     "History",
     "Inverse",
@@ -66,6 +69,8 @@ __all__ = [
     "check_formula",
     "compare_rules",
     "data",
+    "derive",
+    "explain",
     "load",
     "rules",
 ]

@@ -116,7 +116,7 @@ class CheckReport(Record):
     __repr__ = __str__
 
 
-class _Measured:
+class Measured:
     """The network's forward pass in float64, from any layer on, and its derivatives by nudging."""
 
     def __init__(self, net: Network, x: Array, y: Array) -> None:
@@ -138,7 +138,8 @@ class _Measured:
             if l == self.net.L:
                 break
             l += 1
-            z = reference.weighted_input(self.W[l], a, self.b[l])
+            rows = a.reshape(-1, a.shape[-1])  # one product for all nudges, not one for each
+            z = reference.weighted_input(self.W[l], rows, self.b[l]).reshape(*a.shape[:-1], -1)
         if self.net.cost.name == "absolute":
             sides.append(a > self.y)
         cost = reference.cost_value(self.net.output, self.net.cost, z, a, self.y)
@@ -243,7 +244,7 @@ def judge(
 ) -> CheckReport:
     """Hold a trace against measurement; :func:`check` does it with the network's own."""
     limit = TOLERANCE[str(net.dtype)] if tolerance is None else tolerance
-    measured = _Measured(net, x, y)
+    measured = Measured(net, x, y)
     rng = np.random.default_rng(seed)
     eps = float(np.finfo(net.dtype).eps)
     findings = []
@@ -271,7 +272,7 @@ def judge(
     return CheckReport(tuple(findings), len(x), str(net.dtype), limit)
 
 
-def _slope(measured: _Measured, l: int) -> tuple[Array, Array, Array]:
+def _slope(measured: Measured, l: int) -> tuple[Array, Array, Array]:
     """sigma'(z^l) by nudging sigma itself."""
     z, sigma = measured.z[l], measured.sigma[l]
 
@@ -282,7 +283,7 @@ def _slope(measured: _Measured, l: int) -> tuple[Array, Array, Array]:
     return derivative(at)
 
 
-def _every_weight(measured: _Measured, l: int) -> tuple[Array, Array, Array]:
+def _every_weight(measured: Measured, l: int) -> tuple[Array, Array, Array]:
     """dC/dW^l, the mean over the samples, by nudging each weight: w_jk moves z_j by a_k."""
     a, (n_out, n_in) = measured.a[l - 1], measured.W[l].shape
     at_once = max(1, VALUES_AT_ONCE // (len(a) * max(measured.net.sizes[l:])))

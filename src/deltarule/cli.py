@@ -98,6 +98,34 @@ def flow(
 
 
 @app.command()
+def explain(
+    run: Annotated[
+        Path | None, typer.Argument(help="A run's folder, or a network file; if none, one is trained.")
+    ] = None,
+    layer: Annotated[int | None, typer.Option(help="l; the last hidden layer, if not given.")] = None,
+    sample: Annotated[int, typer.Option(help="Which sample of the training data, from 0.")] = 0,
+    neuron: Annotated[int | None, typer.Option(help="k; that with the largest delta, if not given.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="The data; the run's own, if not given.")] = None,
+    data: Data = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As Markdown.")] = False,
+    latex: Annotated[bool, typer.Option("--latex", help="As a fragment of LaTeX.")] = False,
+    file: Annotated[Path | None, typer.Option("--out", help="Write to a file: .md, .tex, .html or text.")] = None,
+    symbolic: Annotated[
+        bool, typer.Option("--symbolic", help="The chain rule in symbols too (needs SymPy).")
+    ] = False,
+) -> None:
+    """Walk through one layer's backward step with real numbers: why the transpose, and why not the inverse."""
+    found = runs.explain(
+        run, dataset, data, layer, sample, neuron, symbolic, say=lambda text: print(text, file=sys.stderr)
+    )
+    text = runs.written(found, markdown, latex, file)
+    if file is None:
+        print(text, end="")
+    else:
+        out.print(f"written to {file}", markup=False)
+
+
+@app.command()
 def formula(text: Annotated[str, typer.Argument(help="LaTeX or Python notation, one equation or a chain.")]) -> None:
     """Judge a formula of backpropagation against real numbers. Exits with 1 where it does not hold."""
     from deltarule.formula import check_formula

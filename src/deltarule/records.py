@@ -118,6 +118,7 @@ class Record:
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
+        assert cls.schema not in RECORDS, f"two records of schema {cls.schema}"
         RECORDS[cls.schema] = cls
 
     def to_dict(self) -> dict[str, Any]:

@@ -21,8 +21,11 @@ from deltarule.check import CheckReport
 from deltarule.check import check as check_backward
 from deltarule.comparison import Comparison
 from deltarule.comparison import compare_rules as compare
+from deltarule.document import Readable
 from deltarule.errors import BadFile, BadInput, DeltaruleError, Diverged, unknown
+from deltarule.explain import explain as explain_layer
 from deltarule.flow import Flow
+from deltarule.formula import derive
 from deltarule.history import History
 from deltarule.network import Network
 from deltarule.optimizers import OPTIMIZERS, SGD, Optimizer
@@ -263,6 +266,48 @@ def compare_rules(
     if plot is not None:
         draw(found, plot)
     return found
+
+
+def explain(
+    run: Path | None,
+    dataset: str | None,
+    folder: Path | None,
+    layer: int | None,
+    sample: int,
+    neuron: int | None,
+    symbolic: bool,
+    say: Callable[[str], None],
+) -> list[Readable]:
+    """The walk through one layer of a run's network and, where asked for, the chain rule in symbols.
+
+    Without a run a small network is trained on the embedded digits first.
+    """
+    if run is None:
+        say("No RUN given: training 64-30-10 on the embedded digits for 5 epochs, to have a network to explain.\n")
+        net, split = Network([64, 30, 10], seed=0), data.named(dataset or "digits", folder, "float32")
+        net.fit(*split.train, epochs=5, optimizer=SGD(3.0), progress=False)
+    else:
+        net = network_of(run)
+        split = _split(run, dataset, folder, net)
+    walk = explain_layer(net, *split.train, layer=layer, sample=sample, neuron=neuron)
+    return [walk, derive(net, layer)] if symbolic else [walk]
+
+
+FORMATS = {".md": Readable.to_markdown, ".tex": Readable.to_latex, ".html": Readable._repr_html_}
+HTML_HEAD = '<!doctype html>\n<meta charset="utf-8">\n'
+
+
+def written(documents: list[Readable], markdown: bool, latex: bool, path: Path | None) -> str:
+    """The documents as asked for, or as the file's suffix says; written to the file where one is named."""
+    if markdown and latex:
+        raise BadInput("--markdown and --latex were both given; expected one of them")
+    suffix = ".md" if markdown else ".tex" if latex else path.suffix.lower() if path else ""
+    text = "\n\n".join(FORMATS.get(suffix, str)(document).rstrip() for document in documents) + "\n"
+    if suffix == ".html":
+        text = HTML_HEAD + text
+    if path is not None:
+        write_whole(path, text.encode())
+    return text
 
 
 def demo(say: Callable[[str], None]) -> CheckReport:
