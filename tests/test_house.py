@@ -16,10 +16,15 @@ SRC = ROOT / "src" / "deltarule"
 ORDER = [
     *("__main__", "cli", "runs"),
     *("formula",),
-    *("check", "flow"),
+    *("check",),
     *("training", "checkpoint", "store"),
     *("network",),
-    *("trace", "inputs"),
+    *("trace", "inputs", "watched"),
+    *("flow",),
+    *("plots",),
+    *("reports",),
+    *("remedies",),
+    *("verdicts",),
     *("history", "progress", "optimizers", "schedules", "inits", "data"),
     *("kernels",),
     *("reference",),
@@ -29,8 +34,8 @@ ORDER = [
 ]
 """From top to bottom: a file may import what stands below it. Within a line, what stands to its right."""
 
-DOORS = {("network", "training"), ("network", "store"), ("trace", "flow")}
-"""Methods that open a door upstairs: `net.fit`, `net.save`, `trace.flow`. They import inside the method."""
+DOORS = {("network", "training"), ("network", "store")}
+"""Methods that open a door upstairs: `net.fit`, `net.save`. They import inside the method."""
 
 
 def imports(path: Path, everywhere: bool) -> set[str]:

@@ -17,9 +17,12 @@ from deltarule.history import History
 from deltarule.inits import INITS
 from deltarule.network import Network
 from deltarule.optimizers import SGD, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSProp
+from deltarule.remedies import Change, Remedy
 from deltarule.schedules import Constant, Cosine, EarlyStopping, Inverse, OnPlateau, Schedule
 from deltarule.store import load
 from deltarule.trace import Trace
+from deltarule.verdicts import Fault
+from deltarule.watched import Watched
 
 __version__ = "0.1.0"
 
@@ -33,6 +36,7 @@ __all__ = [
     "AdamW",
     "BadFile",
     "BadInput",
+    "Change",
     "CheckReport",
     "Constant",
     "Cosine",
@@ -40,6 +44,7 @@ __all__ = [
     "DeltaruleError",
     "Diverged",
     "EarlyStopping",
+    "Fault",
     "Flow",
     "History",
     "Inverse",
@@ -51,9 +56,11 @@ __all__ = [
     "OnPlateau",
     "Optimizer",
     "RMSProp",
+    "Remedy",
     "Schedule",
     "Trace",
     "Verdict",
+    "Watched",
     "check",
     "check_formula",
     "data",

@@ -219,6 +219,15 @@ def flow(run: Path, dataset: str | None, folder: Path | None) -> Flow:
     return net.backprop(x[:1000], y[:1000]).flow()
 
 
+def draw(found: Flow, path: Path) -> None:
+    """Write the flow's plot to a file, in the format that its ending names."""
+    figure = found.plot().figure
+    endings = figure.canvas.get_supported_filetypes()
+    if path.suffix.lstrip(".") not in endings:
+        raise BadInput(f"{path} does not end as a picture does: .{', .'.join(sorted(endings))}")
+    figure.savefig(path)
+
+
 def demo(say: Callable[[str], None]) -> CheckReport:
     """The main job in one go, on the embedded digits: train, see where the error goes, prove it."""
     split = data.digits()
