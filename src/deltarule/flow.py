@@ -218,5 +218,6 @@ def flow_of(trace: Trace) -> Flow:
 def _is_quadratic(trace: Trace) -> bool:
     """Whether C = 1/2 |dC/da|^2. That cost lets the slope of a flat output through (BP1); the others that stand
     behind such an output, cross-entropy and log-likelihood, cancel it."""
-    moved = np.linalg.norm(trace.moved[trace.L].astype(np.float64), axis=1)
-    return bool(np.allclose(trace.cost, 0.5 * moved**2, rtol=1e-3))
+    with np.errstate(over="ignore"):
+        moved = np.linalg.norm(trace.moved[trace.L].astype(np.float64), axis=1)
+    return bool(np.allclose(trace.cost, 0.5 * moved * moved, rtol=1e-3))

@@ -223,7 +223,7 @@ def draw(found: Flow, path: Path) -> None:
     """Write the flow's plot to a file, in the format that its ending names."""
     figure = found.plot().figure
     endings = figure.canvas.get_supported_filetypes()
-    if path.suffix.lstrip(".") not in endings:
+    if path.suffix.lower().lstrip(".") not in endings:
         raise BadInput(f"{path} does not end as a picture does: .{', .'.join(sorted(endings))}")
     figure.savefig(path)
 

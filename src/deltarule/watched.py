@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deltarule.errors import NoSuchLayer
+from deltarule.errors import BadInput, NoSuchLayer
 from deltarule.flow import Flow, Move
 from deltarule.records import Record, text_table
 from deltarule.reports import spread
@@ -70,11 +70,11 @@ class Watched(Record):
     dead: Array
 
     def __post_init__(self) -> None:
-        """The sizes agree, or ValueError."""
+        """Raises BadInput, a ValueError, where the sizes do not agree."""
         shape = (len(self.steps), len(self.activations))
         for name in ("moved", "delta", "speed", "saturated", "dead"):
             if getattr(self, name).shape != shape:
-                raise ValueError(f"{name} is {getattr(self, name).shape}; expected {shape}: steps and layers")
+                raise BadInput(f"{name} is {getattr(self, name).shape}; expected {shape}: steps and layers")
 
     def __len__(self) -> int:
         return len(self.steps)
