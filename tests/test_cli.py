@@ -178,9 +178,8 @@ def test_flow_draws_into_a_file(trained, capsys, tmp_path):
         assert done.returncode == 0
         assert done.stdout.endswith(f"drawn into {tmp_path / name}\n")
         assert (tmp_path / name).stat().st_size > 5000
-    assert_refused(
-        called(capsys, "flow", folder, "--plot", tmp_path / "flow.text"), "does not end as a picture", ".svg"
-    )
+    done = called(capsys, "flow", folder, "--plot", tmp_path / "flow.text")
+    assert_refused(done, "does not end as a picture", ".svg")
 
 
 def test_flow_says_what_is_wrong_and_what_mends_it(tmp_path, capsys):

@@ -80,6 +80,16 @@ def test_a_remedy_mends_the_flow_and_its_prediction_comes_true(name):
         assert 1 / 1.5 < ratio < 1.5, f"{change}, came {mended.gain(change.layer, change.step):.3g}"
 
 
+def test_a_prediction_knows_what_the_changes_below_do_to_z():
+    # SELU's slope depends on z throughout, and z in layer 5 shrinks by all that is taken away below it.
+    net = classifier([100] * 5, "selu", scale=8)
+    flow = flow_of(net)
+    mended = flow_of(flow.remedy.apply(net))
+    assert len(flow.remedy.changes) == 5
+    for change in flow.remedy.changes:
+        assert mended.gain(change.layer, change.step) == pytest.approx(change.predicted, rel=0.07)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_a_stack_of_any_seed_is_mended(seed):
     net = classifier([30] * 4, "sigmoid", seed=seed)

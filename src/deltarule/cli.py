@@ -94,9 +94,10 @@ def flow(
 ) -> None:
     """Where the error goes, layer by layer, over the training data; what is wrong, and what mends it."""
     found = runs.flow(run, dataset, data)
-    typer.echo(found.report())
     if plot is not None:
         runs.draw(found, plot)
+    typer.echo(found.report())
+    if plot is not None:
         out.print(f"drawn into {plot}", markup=False)
 
 
