@@ -171,6 +171,26 @@ def test_flow_prints_where_the_error_goes(trained, capsys):
     assert done.returncode == 0
 
 
+def test_flow_draws_into_a_file(trained, capsys, tmp_path):
+    folder, _ = trained
+    for name in ("flow.png", "flow.SVG"):
+        done = called(capsys, "flow", folder, "--plot", tmp_path / name)
+        assert done.returncode == 0
+        assert done.stdout.endswith(f"drawn into {tmp_path / name}\n")
+        assert (tmp_path / name).stat().st_size > 5000
+    done = called(capsys, "flow", folder, "--plot", tmp_path / "flow.text")
+    assert_refused(done, "does not end as a picture", ".svg")
+
+
+def test_flow_says_what_is_wrong_and_what_mends_it(tmp_path, capsys):
+    net = dr.Network([64, *[30] * 5, 10], seed=0)
+    net.save(tmp_path / "deep.safetensors")
+    done = called(capsys, "flow", tmp_path / "deep.safetensors", "--dataset", "digits")
+    assert "verdict: vanishing: delta^1 is" in done.stdout
+    assert "layer 1: take tanh" in done.stdout
+    assert "\x1b" not in done.stdout  # this is no terminal
+
+
 def test_check_and_flow_of_a_network_file_ask_for_the_data(trained, capsys):
     file = trained[0] / "network.safetensors"
     for command in ("check", "flow"):

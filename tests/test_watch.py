@@ -12,7 +12,8 @@ from conftest import relative
 from drawn import network, samples
 
 import deltarule as dr
-from deltarule.flow import SATURATED, length
+from deltarule.flow import length
+from deltarule.verdicts import SATURATED
 
 
 def expected(trace):

@@ -21,9 +21,11 @@ from deltarule.history import History
 from deltarule.inits import INITS
 from deltarule.network import Network
 from deltarule.optimizers import SGD, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSProp
+from deltarule.remedies import Change, Remedy
 from deltarule.schedules import Constant, Cosine, EarlyStopping, Inverse, OnPlateau, Schedule
 from deltarule.store import load
 from deltarule.trace import Trace
+from deltarule.verdicts import Fault
 from deltarule.watched import Watched
 
 __version__ = "0.1.0"
@@ -39,6 +41,7 @@ __all__ = [
     "BadFile",
     "BadInput",
     "Blame",
+    "Change",
     "CheckReport",
     "Comparison",
     "Constant",
@@ -49,6 +52,7 @@ __all__ = [
     "Diverged",
     "EarlyStopping",
     "Explanation",
+    "Fault",
     "Flow",
     "History",
     "Inverse",
@@ -60,6 +64,7 @@ __all__ = [
     "OnPlateau",
     "Optimizer",
     "RMSProp",
+    "Remedy",
     "Schedule",
     "Step",
     "Trace",

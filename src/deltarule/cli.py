@@ -92,9 +92,15 @@ def flow(
     run: Annotated[Path, typer.Argument(help="A run's folder, or a network file.")],
     dataset: Annotated[str | None, typer.Option(help="The data to run through; the run's own, if not given.")] = None,
     data: Data = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw it into this file: .png, .svg, .pdf.")] = None,
 ) -> None:
-    """Where the error goes, layer by layer, over the training data."""
-    out.print(runs.flow(run, dataset, data).report())
+    """Where the error goes, layer by layer, over the training data; what is wrong, and what mends it."""
+    found = runs.flow(run, dataset, data)
+    if plot is not None:
+        runs.draw(found, plot)
+    typer.echo(found.report())
+    if plot is not None:
+        out.print(f"drawn into {plot}", markup=False)
 
 
 @app.command()

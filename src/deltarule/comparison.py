@@ -79,17 +79,21 @@ class Comparison(Record):
         head = ["rule", "test", "worst .. best", "degrees", "seconds", "error by epoch", "source"]
         return (
             f"{self.network}\n{self.protocol}\n{text_table(head, rows)}\n"
-            f"test: the median over {S} seeds. degrees: between the rule's delta^l and dC/dz^l after the last epoch,\n"
-            f"layers 1 to {H} (90: blind). error by epoch: on the validation data, logarithmic, one scale for all."
+            f"test: the median over {S} seeds. degrees: between the rule's delta^l and dC/dz^l after the last\n"
+            f"epoch, layers 1 to {H} (90: blind). error by epoch: on the validation data, logarithmic, one scale."
         )
 
     __repr__ = __str__
 
     def plot(self, axes: Any = None) -> Any:
-        """Learning curves (median, and the range over the seeds) and angles; two matplotlib axes."""
-        from deltarule.plots import comparison
+        """Draw the learning curves, and the angles of each hidden layer; return Matplotlib's array of 1 + H Axes.
 
-        return comparison(self, axes)
+        Lines are medians over the seeds, bands go from the worst seed to the best. `axes` are 1 + H of your own.
+        Raises MissingExtra without Matplotlib: ``pip install "deltarule[plot]"``.
+        """
+        from deltarule.plots import plot_comparison
+
+        return plot_comparison(self, axes)
 
 
 def _median(values: Array) -> float:
@@ -200,10 +204,10 @@ def _named(given: Any) -> dict[str, Callable[[int], Any]]:
         raise BadInput(f"rules is {given!r}; expected a list of names ({', '.join(RULES)}) or a dictionary")
 
     def maker(one: Any) -> Callable[[int], Any]:
-        if one in ("random", "direct", "kolen_pollack"):
+        if isinstance(one, str) and one in ("random", "direct", "kolen_pollack"):
             return lambda seed: RULES[one](seed=seed)
         made = one if isinstance(one, (list, tuple)) else rule(one)
         return lambda seed: made
 
-    table = dict(given) if isinstance(given, Mapping) else {name: name for name in given}
+    table = dict(given) if isinstance(given, Mapping) else {getattr(one, "__name__", str(one)): one for one in given}
     return {name: maker(one) for name, one in table.items()}

@@ -15,15 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from deltarule.activations import ACTIVATIONS
-from deltarule.records import Record, text_table
+from deltarule.records import Record
+from deltarule.remedies import Remedy, layer_gain, with_remedies
+from deltarule.verdicts import SATURATED, UNCHANGED, Fault, faults, number, own_moves, total_gain
 
 if TYPE_CHECKING:
     from deltarule.trace import Trace
 
 Array = npt.NDArray[Any]
-
-SATURATED = 0.05
-"""A unit is saturated where its slope is below this share of the activation's steepest."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,16 @@ class Move(Record):
 class Flow(Record):
     """The error's way from the cost to the input, one row a move.
 
+    Attributes
+    ----------
+    rows : tuple of Move
+    samples : int
+        How many were run through; 0 where that was not kept.
+    activations : tuple of str
+        Of layer 1..L.
+    verdicts : tuple of Fault
+        What is wrong, the most telling first; empty where the flow is healthy. See :mod:`deltarule.verdicts`.
+
     Examples
     --------
     >>> import deltarule as dr
@@ -74,6 +83,8 @@ class Flow(Record):
     >>> product = math.prod(move.gain for move in flow.rows)
     >>> math.isclose(product, flow.rows[-1].norm_out / flow.rows[0].norm_in)
     True
+    >>> flow.verdict
+    'healthy'
     """
 
     schema = "deltarule.flow"
@@ -81,24 +92,92 @@ class Flow(Record):
     rows: tuple[Move, ...]
     samples: int
     activations: tuple[str, ...]
+    verdicts: tuple[Fault, ...] = ()
+
+    @property
+    def L(self) -> int:
+        """The number of the output layer."""
+        return len(self.activations)
+
+    @property
+    def verdict(self) -> str:
+        """ "vanishing", "exploding", "dead", "saturated", or "healthy"."""
+        return self.verdicts[0].word if self.verdicts else "healthy"
+
+    @property
+    def remedy(self) -> Remedy | None:
+        """The remedies of all verdicts in one; None where there is none."""
+        parts = [fault.remedy.changes for fault in self.verdicts if fault.remedy is not None]
+        return Remedy(tuple(change for changes in parts for change in changes)) if parts else None
+
+    @property
+    def total(self) -> float:
+        """|delta^1| / |delta^L|: the product of `gain(l)` over the layers."""
+        return total_gain(self.rows)
+
+    def gain(self, l: int, step: str | None = None) -> float:
+        """The gain of layer l's own moves, * sigma'(z^l) and then (W^l)^T.
+
+        `step` is "activation", "weights" or "both"; without it, those that lie between delta^L and delta^1:
+        at layer L its weights, at layer 1 its activation, between them both. NaN where no error arrives.
+        """
+        return layer_gain(self.rows, l, step)
+
+    def budget(self) -> str:
+        """Layer by layer what the error pays and what it is given back; the logarithms add up to the total.
+
+        >>> import deltarule as dr
+        >>> print(dr.Network([4, 5, 3], seed=0).backprop(np.eye(4), [0, 1, 2, 0]).flow().budget())
+        layer 2: sigmoid x... (costs a factor ...), weights x...
+        layer 1: sigmoid x... (costs a factor ...), weights x...
+        from the cost to the input: x...
+        """
+        lines = []
+        for l in range(self.L, 0, -1):
+            names = zip((self.activations[l - 1], "weights"), own_moves(self.rows, l), ("costs", "cost"), strict=True)
+            parts = [f"{name} {_paid(move.gain, verb)}" for name, move, verb in names if move is not None]
+            lines.append(f"layer {l}: {', '.join(parts)}")
+        end = "the input" if self.rows[-1].layer == 0 else f"delta^{self.rows[-1].layer}"
+        total = self.rows[-1].norm_out / self.rows[0].norm_in if self.rows[0].norm_in else math.nan
+        return "\n".join([*lines, f"from the cost to {end}: x{total:.3g}"])
 
     def __str__(self) -> str:
-        return self.report()
+        return self.report(color=False)
 
     __repr__ = __str__
 
-    def report(self) -> str:
-        """The table of moves and their gains."""
-        table = []
-        for move in self.rows:
-            name = self.activations[move.layer - 1] if move.layer else "input"
-            what = f"* sigma'(z^{move.layer}), {name}" if move.step == "activation" else f"(W^{move.layer + 1})^T"
-            shares = ["" if share is None else f"{100 * share:.0f}%" for share in (move.saturated, move.dead)]
-            table.append(
-                [move.layer, what, f"{move.norm_in:.3g}", f"{move.norm_out:.3g}", f"{move.gain:.3g}", *shares]
-            )
-        head = ["layer", "move", "norm in", "norm out", "gain", "saturated", "dead"]
-        return f"The error's way back, {self.samples} samples, from the cost to the input\n{text_table(head, table)}"
+    def report(self, color: bool | None = None) -> str:
+        """The table of moves and their gains, the verdict, and what to do about it.
+
+        In colour where stdout is a terminal and NO_COLOR is not set; `color` decides it otherwise.
+        """
+        from deltarule.reports import flow_text
+
+        return flow_text(self, color)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the error's length move by move on a log axis; return Matplotlib's Axes (`ax`, or new ones).
+
+        Raises MissingExtra without Matplotlib: ``pip install "deltarule[plot]"``.
+        """
+        from deltarule.plots import plot_flow
+
+        return plot_flow(self, ax)
+
+    def _repr_html_(self) -> str:
+        from deltarule.reports import flow_html
+
+        return flow_html(self)
+
+
+def _paid(gain: float, verb: str) -> str:
+    if math.isnan(gain):
+        return "(no error to carry)"
+    if not 0 < gain < math.inf or abs(gain - 1) < UNCHANGED:
+        return f"x{gain:.3g}"
+    if gain < 1:
+        return f"x{gain:.3g} ({verb} a factor {number(1 / gain)})"
+    return f"x{gain:.3g} ({'gives' if verb == 'costs' else 'give'} back {number(gain)})"
 
 
 def length(values: Array) -> float:
@@ -111,7 +190,7 @@ def length(values: Array) -> float:
 
 
 def flow_of(trace: Trace) -> Flow:
-    """The flow of a trace; call it as ``trace.flow()``."""
+    """The flow of a trace, with its verdicts and remedies; call it as ``trace.flow()``."""
     rows: list[Move] = []
     for l in range(trace.L, -1, -1):
         moved = length(trace.moved[l])
@@ -130,4 +209,15 @@ def flow_of(trace: Trace) -> Flow:
                     float((slope == 0).all(axis=0).mean()),
                 )
             )
-    return Flow(tuple(rows), len(trace.cost), tuple(trace.activations))
+    names = tuple(trace.activations)
+    lets_through = _is_quadratic(trace)
+    found = faults(rows, names, lets_through)
+    return Flow(tuple(rows), len(trace.cost), names, with_remedies(trace, rows, found, lets_through))
+
+
+def _is_quadratic(trace: Trace) -> bool:
+    """Whether C = 1/2 |dC/da|^2. That cost lets the slope of a flat output through (BP1); the others that stand
+    behind such an output, cross-entropy and log-likelihood, cancel it."""
+    with np.errstate(over="ignore"):
+        moved = np.linalg.norm(trace.moved[trace.L].astype(np.float64), axis=1)
+    return bool(np.allclose(trace.cost, 0.5 * moved * moved, rtol=1e-3))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -416,6 +417,16 @@ class Network:
         from deltarule.store import save
 
         save(self, path)
+
+    def copy(self, activation: Any = None) -> Network:
+        """The same network in memory of its own; with other activations in the hidden layers, where they are given.
+
+        `activation` is as in the constructor: one name or pair for all, or a list with one for each.
+        """
+        other = copy.deepcopy(self)
+        if activation is not None:
+            other.activations = ByLayer(_activations(activation, self.output, self.L))
+        return other
 
     def astype(self, dtype: Any) -> Network:
         """A network with the same parameters in another dtype."""

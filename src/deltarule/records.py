@@ -7,6 +7,7 @@ so that a file written today can be refused, or read, by the program of tomorrow
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Any, ClassVar, Self, overload
@@ -81,14 +82,26 @@ def _encode(value: Any) -> Any:
     if isinstance(value, Record):
         return value.to_dict()
     if isinstance(value, np.ndarray):
-        return {"array": value.tolist(), "dtype": str(value.dtype), "shape": list(value.shape)}
+        return {"array": _plain(value), "dtype": str(value.dtype), "shape": list(value.shape)}
     if isinstance(value, ByLayer):
         return {"layers": [_encode(one) for one in value], "first": value.first}
     if isinstance(value, (tuple, list)):
         return [_encode(one) for one in value]
     if isinstance(value, np.generic):
-        return value.item()
+        return _encode(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": str(value)}  # JSON has no word for these; a record of an error that blew up needs them
     return value
+
+
+def _plain(array: np.ndarray[Any, Any]) -> Any:
+    """An array as nested lists, with "nan", "inf" and "-inf" where it is not finite."""
+    if array.dtype.kind != "f" or np.isfinite(array).all():
+        return array.tolist()
+    plain = array.astype(object)
+    bad = ~np.isfinite(array)
+    plain[bad] = [str(float(one)) for one in array[bad]]
+    return plain.tolist()
 
 
 def _decode(value: Any) -> Any:
@@ -100,6 +113,8 @@ def _decode(value: Any) -> Any:
             return np.array(value["array"], dtype).reshape(value["shape"])
         if "layers" in value:
             return ByLayer([_decode(one) for one in value["layers"]], value["first"])
+        if "float" in value:
+            return float(value["float"])
         if "schema" in value:
             return RECORDS[value["schema"]].from_dict(value)
         return value

@@ -249,6 +249,8 @@ def compare_rules(
     progress: bool,
 ) -> Comparison:
     """Every rule, or those named, on a data set; the figures and the plot go to files where these are named."""
+    if plot is not None:
+        require_picture(plot)
     found = compare(
         data.named(dataset, folder),
         [name.strip() for name in names.split(",")] if names else None,
@@ -308,6 +310,22 @@ def written(documents: list[Readable], markdown: bool, latex: bool, path: Path |
     if path is not None:
         write_whole(path, text.encode())
     return text
+
+
+def require_picture(path: Path) -> None:
+    """Refuse the name of a picture whose ending no format has, before the work that it is to show is done."""
+    from deltarule.plots import endings
+
+    if path.suffix.lower().lstrip(".") not in endings():
+        raise BadInput(f"{path} does not end as a picture does: .{', .'.join(endings())}")
+
+
+def draw(found: Flow | Comparison, path: Path) -> None:
+    """Write a record's plot to a file, in the format that its ending names."""
+    require_picture(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    axes = found.plot()
+    (axes if isinstance(found, Flow) else axes[0]).figure.savefig(path)
 
 
 def demo(say: Callable[[str], None]) -> CheckReport:

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from deltarule.blame import Blame, blame_of
+from deltarule.flow import Flow, flow_of
 from deltarule.records import ByLayer, Record, text_table
 
 if TYPE_CHECKING:
     from deltarule.edits import Step
-    from deltarule.flow import Flow
 
 Array = npt.NDArray[Any]
 
@@ -65,10 +65,17 @@ class Trace(Record):
         """The number of the output layer."""
         return len(self.delta)
 
+    @property
+    def speed(self) -> ByLayer:
+        """By layer 1..L, the length of the mean of delta^l over the samples, |dC/db^l|: the book's speed of learning.
+
+        The mean is taken before the length, so that samples whose errors point against each other cancel; the
+        flow takes the length of each sample's error first.
+        """
+        return ByLayer([float(np.linalg.norm(grad.astype(np.float64))) for grad in self.grad_b])
+
     def flow(self) -> Flow:
         """Where the error goes: the norm before and after each step backward. See :mod:`deltarule.flow`."""
-        from deltarule.flow import flow_of
-
         return flow_of(self)
 
     def angle(self, other: Trace) -> ByLayer:

@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from deltarule import checkpoint, inputs
 from deltarule.errors import BadInput, DeltaruleError, Diverged, is_count, is_number, require
-from deltarule.flow import SATURATED
 from deltarule.history import History, Series
 from deltarule.kernels import layout
 from deltarule.network import Network
@@ -22,6 +21,7 @@ from deltarule.progress import Bar
 from deltarule.records import ByLayer
 from deltarule.rules import by_layer, feedback, keep, raise_kept
 from deltarule.schedules import EarlyStopping, Schedule, schedule
+from deltarule.verdicts import SATURATED
 from deltarule.watched import Watched
 
 Array = npt.NDArray[Any]

@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from deltarule.check import ROUNDING, TOLERANCE
 from deltarule.document import Document, Formula, Section, Table, literal, shortened
-from deltarule.flow import SATURATED, length
+from deltarule.flow import length
 from deltarule.numerals import column, number
+from deltarule.verdicts import SATURATED
 
 if TYPE_CHECKING:
     from deltarule.explain import Explanation

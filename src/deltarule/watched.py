@@ -1,20 +1,62 @@
-"""The error's flow over a training."""
+"""The flow over a training: the lengths of every layer's error at every k-th step, and the verdict on each."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
-from deltarule.records import Record
+from deltarule.errors import BadInput, NoSuchLayer
+from deltarule.flow import Flow, Move
+from deltarule.records import Record, text_table
+from deltarule.reports import spread
+from deltarule.verdicts import faults
 
 Array = npt.NDArray[Any]
+
+SHOWN = 10
+"""About as many steps as the table shows."""
 
 
 @dataclass(frozen=True, eq=False)
 class Watched(Record):
-    """The error's flow in the steps of a training."""
+    """What was seen of the flow while training, one row for each recorded step.
+
+    Attributes
+    ----------
+    steps : (K,) int64
+        The numbers of the recorded training steps, from 1.
+    every : int
+        Each so many-th step was recorded.
+    activations : tuple of str
+        Of layer 1..L.
+    moved, delta : (K, L) float64
+        Column l-1 is layer l: the root mean square over the batch of the length of moved^l = dC/da^l, and of
+        delta^l. What goes on into the input is not recorded while training.
+    speed : (K, L) float64
+        The length of the mean of delta^l over the batch, which is |dC/db^l|: the book's speed of learning.
+    saturated, dead : (K, L) float64
+        The share of units whose slope is below 5 % of the steepest (NaN where the activation has none), and
+        of neurons whose slope is 0 for the whole batch.
+
+    Examples
+    --------
+    >>> ones = np.ones((2, 2))
+    >>> watched = Watched(
+    ...     steps=np.array([1, 101]), every=100, activations=("tanh", "identity"), moved=ones, delta=ones,
+    ...     speed=ones, saturated=0 * ones, dead=0 * ones,
+    ... )
+    >>> print(watched)
+    The flow at 2 training steps, every 100: |delta| by layer, the verdict
+    step  layer 1  layer 2  delta^1 / delta^L  verdict
+       1        1        1                  1  healthy
+     101        1        1                  1  healthy
+    >>> watched.at(-1).verdict
+    'healthy'
+    """
 
     schema = "deltarule.watched"
 
@@ -26,3 +68,92 @@ class Watched(Record):
     speed: Array
     saturated: Array
     dead: Array
+
+    def __post_init__(self) -> None:
+        """Raises BadInput, a ValueError, where the sizes do not agree."""
+        shape = (len(self.steps), len(self.activations))
+        for name in ("moved", "delta", "speed", "saturated", "dead"):
+            if getattr(self, name).shape != shape:
+                raise BadInput(f"{name} is {getattr(self, name).shape}; expected {shape}: steps and layers")
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    @property
+    def L(self) -> int:
+        """The number of the output layer."""
+        return len(self.activations)
+
+    @property
+    def activation_gain(self) -> Array:
+        """(K, L): |delta^l| / |moved^l|, of layer 1..L; NaN where there was no error."""
+        return _ratio(self.delta, self.moved)
+
+    @property
+    def weights_gain(self) -> Array:
+        """(K, L-1): |moved^l| / |delta^{l+1}|, of the weights that lead to layer 1..L-1."""
+        return _ratio(self.moved[:, :-1], self.delta[:, 1:])
+
+    @property
+    def total(self) -> Array:
+        """(K,): |delta^1| / |delta^L|."""
+        return _ratio(self.delta[:, 0], self.delta[:, -1])
+
+    def at(self, i: int) -> Flow:
+        """The flow of the i-th recorded step, judged by the same thresholds as any; it has no remedies.
+
+        Its rows go from the output's activation down to layer 1's. Raises NoSuchLayer, an IndexError, beyond
+        the record.
+        """
+        if not -len(self) <= i < len(self):
+            raise NoSuchLayer(f"record {i}: {len(self)} steps were recorded, from 0 to {len(self) - 1}")
+        moved, delta, saturated, dead = (
+            [float(value) for value in values[i]] for values in (self.moved, self.delta, self.saturated, self.dead)
+        )
+        rows = []
+        for l in range(self.L, 0, -1):
+            if l < self.L:
+                rows.append(Move(l, "weights", delta[l], moved[l - 1]))
+            flat, off = (None if math.isnan(share[l - 1]) else share[l - 1] for share in (saturated, dead))
+            rows.append(Move(l, "activation", moved[l - 1], delta[l - 1], flat, off))
+        return Flow(tuple(rows), 0, self.activations, faults(rows, self.activations))
+
+    def about(self) -> str:
+        """What this is, in a line."""
+        return f"The flow at {len(self)} training steps, every {self.every}"
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Head and rows of the first, the last and about ten steps between: |delta^l| and the verdict."""
+        rows = []
+        for i in spread(len(self), SHOWN):
+            flow = self.at(int(i))
+            lengths = [f"{value:.3g}" for value in self.delta[i]]
+            rows.append([str(self.steps[i]), *lengths, f"{flow.total:.3g}", flow.verdict])
+        layers = [f"layer {l}" for l in range(1, self.L + 1)]
+        return ["step", *layers, "delta^1 / delta^L", "verdict"], rows
+
+    def __str__(self) -> str:
+        return f"{self.about()}: |delta| by layer, the verdict\n{text_table(*self.table())}"
+
+    __repr__ = __str__
+
+    def plot(self, what: str = "delta", ax: Any = None) -> Any:
+        """Draw "delta", "speed" or "moved" of each layer over the steps on a log axis; return Matplotlib's Axes.
+
+        Raises MissingExtra without Matplotlib: ``pip install "deltarule[plot]"``.
+        """
+        from deltarule.plots import plot_watched
+
+        return plot_watched(self, what, ax)
+
+    def _repr_html_(self) -> str:
+        from deltarule.reports import watched_html
+
+        return watched_html(self)
+
+
+def _ratio(after: Array, before: Array) -> Array:
+    """after / before, NaN where before is 0."""
+    ratio = np.full(after.shape, np.nan)
+    np.divide(after, before, out=ratio, where=before != 0)
+    return ratio

@@ -1,0 +1,169 @@
+"""A flow on the terminal and in a notebook: the table of moves with a bar for each gain, verdict and remedy.
+
+It reads records and nothing else. Losses are orange and gains blue, which every eye tells apart; in plain text
+they are `-` to the left of a bar's middle and `+` to the right of it.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from deltarule.records import text_table
+
+if TYPE_CHECKING:
+    from deltarule.flow import Flow, Move
+    from deltarule.watched import Watched
+
+MARKS = 10
+"""The length of the longest half of a bar. One mark is a factor of the square root of 2, or more where the largest
+gain would not fit."""
+
+LOSS, GAIN = "#D55E00", "#0072B2"
+"""Orange and blue of the palette of Okabe and Ito (2008)."""
+
+HEAD = ["layer", "move", "norm in", "norm out", "gain", "saturated", "dead"]
+
+
+def in_color(wanted: bool | None) -> bool:
+    """Whether to use colour: as wanted, or where stdout is a terminal and NO_COLOR (no-color.org) is not set."""
+    if wanted is None:
+        return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return wanted
+
+
+def painter(color: bool) -> Callable[[str, str], str]:
+    """A function that gives a text a style of Rich, or leaves it plain."""
+    if not color:
+        return lambda text, style: text
+    from rich.color import ColorSystem
+    from rich.style import Style
+
+    return lambda text, style: Style.parse(style).render(text, color_system=ColorSystem.EIGHT_BIT)
+
+
+def move_label(move: Move, activations: Sequence[str]) -> str:
+    """The move as a formula: * sigma'(z^2), tanh; (W^3)^T."""
+    if move.step == "activation":
+        return f"* sigma'(z^{move.layer}), {activations[move.layer - 1]}"
+    return carrier_label(move.layer + 1)
+
+
+def carrier_label(l: int) -> str:
+    """What carries the error from layer l to layer l-1, as a formula."""
+    return f"(W^{l})^T"
+
+
+def cells(flow: Flow) -> list[list[str]]:
+    """The table of a flow as text, under :data:`HEAD`."""
+    table = []
+    for move in flow.rows:
+        shares = ["" if share is None else f"{100 * share:.0f}%" for share in (move.saturated, move.dead)]
+        norms = [f"{move.norm_in:.3g}", f"{move.norm_out:.3g}", f"{move.gain:.3g}"]
+        table.append([str(move.layer), move_label(move, flow.activations), *norms, *shares])
+    return table
+
+
+def bars(flow: Flow) -> tuple[list[int], float]:
+    """The marks of each move, negative for a loss, and the factor that a mark stands for."""
+    logs = [_log2(move.gain) for move in flow.rows]
+    unit = max(0.5, max((abs(one) for one in logs if math.isfinite(one)), default=0.0) / MARKS)
+    return [round(max(-MARKS, min(MARKS, one / unit))) for one in logs], 2.0**unit
+
+
+def _log2(gain: float) -> float:
+    """log_2 of a gain: -inf for one that leaves nothing, 0 where there is none to speak of (NaN)."""
+    if math.isnan(gain):
+        return 0.0
+    return math.log2(gain) if gain > 0 else -math.inf
+
+
+def summary(flow: Flow) -> list[tuple[str, str]]:
+    """The lines under the table, each with its style: the total, the verdicts, the remedies."""
+    lines = [(f"delta^1 is {flow.total:.3g} times delta^{flow.L}", "")] if math.isfinite(flow.total) else []
+    if flow.rows[0].norm_in == 0:
+        lines.append(("There is no error: dC/da is 0 for every sample.", ""))
+    if not flow.verdicts:
+        return [*lines, ("verdict: healthy", "bold green")]
+    lines += [(f"{'verdict: ' if i == 0 else ''}{fault.word}: {fault.why}.", "bold red")
+              for i, fault in enumerate(flow.verdicts)]  # fmt: skip
+    if flow.remedy is not None:
+        lines.append(("remedy (flow.remedy.apply(net)), with each layer's gain now -> as predicted:", "bold"))
+        lines += [(f"  {change}", "") for change in flow.remedy.changes]
+    return lines
+
+
+def flow_text(flow: Flow, color: bool | None) -> str:
+    """The report of a flow; call it as ``flow.report()``."""
+    paint = painter(in_color(color))
+    marks, factor = bars(flow)
+    widest = max(1, *(abs(n) for n in marks))
+    lines = text_table(HEAD, cells(flow)).splitlines()
+    width = max(len(line) for line in lines)
+    drawn = []
+    for line, n in zip(lines[1:], marks, strict=True):
+        left, right = "-" * max(0, -n), "+" * max(0, n)
+        bar = " " * (widest - len(left)) + paint(left, LOSS) + "|" + paint(right, GAIN)
+        drawn.append(f"{line.ljust(width)}  {bar}".rstrip())
+    about = f", {flow.samples} samples" if flow.samples else ""
+    head = f"The error's way back{about}, from the cost to the input; one mark of a bar is a factor {factor:.3g}"
+    below = [paint(text, style) if style else text for text, style in summary(flow)]
+    return "\n".join([head, paint(lines[0], "bold"), *drawn, *below])
+
+
+def flow_html(flow: Flow) -> str:
+    """The report of a flow as a table with bars; no script, no style but its own."""
+    marks, _ = bars(flow)
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in [*HEAD, ""])
+    body = []
+    for row, n in zip(cells(flow), marks, strict=True):
+        texts = "".join(
+            f'<td style="text-align:{"left" if i == 1 else "right"}">{html.escape(text)}</td>'
+            for i, text in enumerate(row)
+        )
+        body.append(f"<tr>{texts}<td>{_html_bar(n)}</td></tr>")
+    below = "".join(
+        f'<div style="{"font-weight:bold" if style else ""}">{html.escape(text)}</div>'
+        for text, style in summary(flow)
+    )
+    about = f", {flow.samples} samples" if flow.samples else ""
+    return (
+        f"<div><div>The error's way back{about}, from the cost to the input</div>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>{below}</div>"
+    )
+
+
+def _html_bar(n: int) -> str:
+    """A bar from the middle, to the left for a loss and to the right for a gain."""
+    share = 50 * abs(n) / MARKS
+    start = 50 - share if n < 0 else 50
+    return (
+        '<div style="position:relative;width:120px;height:10px;border-left:0;background:'
+        'linear-gradient(to right,transparent 49.5%,#888 49.5%,#888 50.5%,transparent 50.5%)">'
+        f'<div style="position:absolute;left:{start:g}%;width:{share:g}%;height:10px;'
+        f'background:{LOSS if n < 0 else GAIN}"></div></div>'
+    )
+
+
+def spread(count: int, most: int) -> npt.NDArray[np.int64]:
+    """At most so many numbers from 0 to count - 1, evenly, the first and the last among them."""
+    return np.unique(np.linspace(0, max(count - 1, 0), min(count, most)).round().astype(np.int64))
+
+
+def watched_html(watched: Watched) -> str:
+    """The table of a watched training."""
+    head, rows = watched.table()
+    top = "".join(f"<th>{html.escape(name)}</th>" for name in head)
+    body = "".join(
+        "<tr>" + "".join(f'<td style="text-align:right">{html.escape(text)}</td>' for text in row) + "</tr>"
+        for row in rows
+    )
+    about = html.escape(watched.about())
+    return f"<div><div>{about}</div><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
