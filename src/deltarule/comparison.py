@@ -138,7 +138,7 @@ def compare_rules(
     Parameters
     ----------
     split : Split
-        Training, validation and test data, from :mod:`deltarule.data` or of your own, with labels 0.. as targets.
+        Training, validation and test data, from :mod:`deltarule.data` or of your own, with labels as targets.
     rules : names, or a dictionary of name and rule
         All that have a name, if not given. See :mod:`deltarule.rules` for what a rule can be.
     hidden, activation, epochs, batch_size, l2, dtype
@@ -155,11 +155,15 @@ def compare_rules(
     >>> found.angle[0].max(), found.angle[1].min() > 20
     (0.0, True)
     """
-    require("seeds", seeds, is_count(seeds) or isinstance(seeds, Sequence), "how many seeds, or a list of them")
-    drawn = tuple(range(seeds)) if isinstance(seeds, int) else tuple(int(seed) for seed in seeds)
+    require("epochs", epochs, is_count(epochs), "an integer from 1 up")
+    drawn = range(seeds) if isinstance(seeds, int) else seeds
+    good = (
+        isinstance(drawn, (list, tuple, range)) and bool(drawn) and all(is_count(seed) or seed == 0 for seed in drawn)
+    )
+    require("seeds", seeds, good, "how many seeds, or a list of integers from 0 up")
     named = _named(list(RULES) if rules is None else rules)
     step = SGD(eta) if optimizer is None else optimizer_named(optimizer)
-    n_out = int(split.train.y.max()) + 1
+    n_out = len(np.unique(split.train.y))
     R, S, H = len(named), len(drawn), len(hidden)
     cost, validation = np.full((R, S, epochs), np.nan), np.full((R, S, epochs), np.nan)
     test, seconds, angle = np.full((R, S), np.nan), np.zeros((R, S)), np.full((R, S, epochs, H), np.nan)
@@ -189,7 +193,7 @@ def compare_rules(
         str(net),
         f"{len(split.train.x)} samples, {epochs} epochs, batches of {batch_size}, {step}, l2 {l2:g}, seeds "
         f"{', '.join(map(str, drawn))}",
-        drawn,
+        tuple(drawn),
         cost,
         validation,
         test,
