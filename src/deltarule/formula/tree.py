@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -40,12 +40,12 @@ class Number(Node):
     value: float
 
     def __str__(self) -> str:
-        return f"{self.value:g}"
+        return f"{self.value:.15g}"
 
 
 @dataclass(frozen=True)
 class Symbol(Node):
-    """W, z, a, b or delta at a layer, whole or one component of it (`part` holds its letters)."""
+    """W, z, a, b, delta, x or y at a layer, whole or one component of it (`part` holds its letters)."""
 
     name: str
     layer: Layer | None
@@ -54,7 +54,7 @@ class Symbol(Node):
     def __str__(self) -> str:
         layer = f"^{{{self.layer}}}" if self.layer and len(str(self.layer)) > 1 else f"^{self.layer}"
         part = f"_{{{self.part}}}" if len(self.part) > 1 else f"_{self.part}"
-        return self.name + (layer if self.layer else "") + (part if self.part else "")
+        return self.name + (layer if self.layer and self.name != "x" else "") + (part if self.part else "")
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,30 @@ class Partial(Node):
 
 
 @dataclass(frozen=True)
+class Jacobian(Node):
+    """d(top)/d(of): one row for each component of the top, one column for each of the other; or one entry of it."""
+
+    top: Symbol
+    of: Symbol
+
+    def __str__(self) -> str:
+        return f"d{self.top}/d{self.of}"
+
+
+@dataclass(frozen=True)
+class Function(Node):
+    """sigma or sigma' that is not applied to anything yet, and the layer written at it."""
+
+    name: str
+    layer: Layer | None = None
+
+    def __str__(self) -> str:
+        return self.name + (f"^{{{self.layer}}}" if self.layer else "")
+
+
+@dataclass(frozen=True)
 class Call(Node):
-    """sigma or sigma' of an expression."""
+    """sigma or sigma' of an expression, or the diagonal matrix "diag" of it."""
 
     name: str
     of: Node
@@ -90,6 +112,28 @@ class Mark(Node):
 
 
 @dataclass(frozen=True)
+class Entry(Node):
+    """One component of an expression that is a column."""
+
+    of: Node
+    part: str
+
+    def __str__(self) -> str:
+        return f"({self.of})_{self.part}"
+
+
+@dataclass(frozen=True)
+class Power(Node):
+    """Each entry of an expression to a whole power."""
+
+    of: Node
+    power: int
+
+    def __str__(self) -> str:
+        return f"({self.of})**{self.power}"
+
+
+@dataclass(frozen=True)
 class Sum(Node):
     """The sum over one component's letter."""
 
@@ -97,10 +141,15 @@ class Sum(Node):
     of: Node
 
     def __str__(self) -> str:
-        return f"sum_{self.letter} {self.of}"
+        loose = isinstance(self.of, Pair) and self.of.kind != "product"
+        return f"sum_{self.letter} {f'({self.of})' if loose else self.of}"
 
 
-SIGN = {"product": " ", "elementwise": " * ", "plus": " + ", "minus": " - "}
+SIGN = {
+    "product": " ", "elementwise": " * ", "over": " / ", "plus": " + ", "minus": " - ",
+    "star": " * ", "tensor": r" \otimes ",
+}  # fmt: skip
+"""What a pair is written with. "star" is NumPy's *, which repeats a column; "tensor" can be read in two ways."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +161,44 @@ class Pair(Node):
     right: Node
 
     def __str__(self) -> str:
-        sides = [f"({side})" if isinstance(side, Pair) else str(side) for side in (self.left, self.right)]
+        sides = [f"({side})" if isinstance(side, (Pair, Sum)) else str(side) for side in (self.left, self.right)]
+        if self.kind == "product" and self.left == Number(-1.0):
+            return f"-{sides[1]}"
         return SIGN[self.kind].join(sides)
+
+
+def python(node: Node) -> str:
+    """The expression in Python notation; what has none there (a sum, one component) stays as it is.
+
+    >>> W, delta = Symbol("W", Layer("l", 1)), Symbol("delta", Layer("l", 1))
+    >>> python(Pair("product", Mark("T", W), delta))
+    'W[l+1].T @ delta[l+1]'
+    """
+
+    def side(one: Node) -> str:
+        return f"({python(one)})" if isinstance(one, Pair) else python(one)
+
+    if isinstance(node, Symbol) and not node.part:
+        return node.name + (f"[{node.layer}]" if node.layer and node.name != "x" else "")
+    if isinstance(node, Partial) and not node.of.part:
+        return f"dC_d{python(node.of)}"
+    if isinstance(node, Call):
+        name = {"sigma'": "sigma_prime", "diag": "np.diag"}.get(node.name, node.name)
+        return f"{name}({python(node.of)})"
+    if isinstance(node, Mark):
+        return f"{side(node.of)}.T" if node.kind == "T" else f"np.linalg.{INVERSES[node.kind]}({python(node.of)})"
+    if isinstance(node, Power):
+        return f"{side(node.of)}**{node.power}"
+    if isinstance(node, Pair):
+        if node.kind == "product" and node.left == Number(-1.0):
+            return f"-{side(node.right)}"
+        number = isinstance(node.left, Number) or isinstance(node.right, Number)
+        sign = (" * " if number else " @ ") if node.kind == "product" else SIGN[node.kind]
+        return f"{side(node.left)}{sign}{side(node.right)}"
+    return str(node)
+
+
+INVERSES = {"-1": "inv", "+": "pinv"}
 
 
 def children(node: Node) -> Iterator[tuple[str, Node]]:
@@ -138,3 +223,11 @@ def walk(node: Node) -> Iterator[Node]:
 def put(node: Node, place: str, child: Node) -> Node:
     """The same node with another child in one place."""
     return replace(node, **{place: child})
+
+
+def rebuilt(node: Node, change: Callable[[Node], Node]) -> Node:
+    """The same tree with every node changed, from the leaves up; a derivative's symbols count as part of it."""
+    if not isinstance(node, (Partial, Jacobian)):
+        for place, child in list(children(node)):
+            node = put(node, place, rebuilt(child, change))
+    return change(node)
