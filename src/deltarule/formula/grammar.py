@@ -251,8 +251,8 @@ def read(text: str) -> list[Equation]:
         deepest = max(deepest, depth)
     if deepest > DEEPEST:
         raise BadInput(f"the formula's brackets are nested {deepest} deep; at most {DEEPEST} are read")
-    pieces = [piece for piece in _pieces(text) if "=" in piece or r"\equiv" in piece or "≡" in piece]
-    if not pieces:
+    pieces = _pieces(text)
+    if not any(sign in text for sign in ("=", "≡", "≔", r"\equiv", r"\leftarrow", "←", r"\approx", r"\propto")):
         unread(text, "the formula has no '='; expected an equation, or a chain of them", len(text))
     if len(pieces) > MOST_EQUATIONS:
         raise BadInput(f"there are {len(pieces)} equations; at most {MOST_EQUATIONS} are judged at once")
@@ -260,22 +260,38 @@ def read(text: str) -> list[Equation]:
 
 
 BETWEEN = re.compile(
-    r"\\\\(?:\[[^\]]*\])?|\n|;|⇒|\\(?:implies|Rightarrow|iff|Leftrightarrow|Longrightarrow)(?![a-z])"
-    r"|(?:\\(?:text|mathrm|mbox)\s*\{\s*)\band\b\s*\}|\band\b|(?<!\\),(?=[^=()\[\]{}]*(?:[\^_]\{[^{}]*\}[^=()\[\]{}]*)*=)"
+    r"\\\\(?:\[[^\]]*\])?|\n|;|,|⇒|\\(?:implies|Rightarrow|iff|Leftrightarrow|Longrightarrow)(?![a-z])"
+    r"|\\(?:text|mathrm|mbox)\s*\{\s*and\s*\}|\band\b"
 )
-"""What stands between two equations, or between two lines of one."""
+"""What can stand between two equations, or between two lines of one."""
+
+GOES_ON = re.compile(r"(?:\\(?:begin|end)\s*\{[a-z]*\*?\}|[&$\s]|\\[\[\],:! ]|\\q?quad)*(?:[=+*/)⊙-]|\\(?:odot|circ|cdot))")
+RANGE = re.compile(r"(?:[$&\s]|\\q?quad|\\[,;: ])*l\s*=")
+
+
+def _split(text: str) -> Iterator[str]:
+    """The text between what can stand between equations, outside of all brackets."""
+    start = depth = seen = 0
+    for found in BETWEEN.finditer(text):
+        between = re.sub(r"\\[{}\[\]()]", "", text[seen : found.start()])
+        depth += sum(between.count(one) for one in "({[") - sum(between.count(one) for one in ")}]")
+        seen = found.end()
+        if depth <= 0:
+            yield text[start : found.start()]
+            start = found.end()
+    yield text[start:]
 
 
 def _pieces(text: str) -> list[str]:
     """The equations: a line that begins with a sign goes on with the one before, and a range of l is no equation."""
     found: list[str] = []
-    for piece in BETWEEN.split(text):
-        bare = re.sub(r"\\(?:begin|end)\s*\{[a-z]*\*?\}|[&$\s]|\\\[|\\\]|\\q?quad", "", piece)
-        if not bare or re.match(r"l\s*=", bare):
-            continue
-        if found and ("=" not in bare or re.match(r"(?:=|\+|-|\\odot|\*|\))", bare)):
+    for piece in _split(text):
+        equals = any(sign in piece for sign in ("=", r"\equiv", "≡"))
+        if RANGE.match(piece):
+            break  # l = L-1, ..., 1
+        if found and (not equals or GOES_ON.match(piece)):
             found[-1] += " " + piece
-        else:
+        elif piece.strip():
             found.append(piece)
     return found
 

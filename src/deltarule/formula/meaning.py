@@ -268,6 +268,8 @@ def _require_judgeable(members: list[Node]) -> None:
         raise BadInput(f"the formula has more than {MOST_LETTERS} component letters or sums: too many to judge")
     for total in sums:
         inside = {letter for one in walk(total.of) if isinstance(one, (Symbol, Entry)) for letter in one.part}
+        if any(isinstance(one, Sum) and one.letter == total.letter for one in walk(total.of)):
+            raise BadInput(f"{total}: {total.letter} is summed over twice")
         if total.letter not in inside:
             raise BadInput(f"{total}: nothing in the sum has the index {total.letter}")
     for node in nodes:

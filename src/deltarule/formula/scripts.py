@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from deltarule.formula.tree import Entry, Function, Jacobian, Layer, Mark, Node, Partial, Symbol
+from deltarule.formula.tree import Entry, Function, Jacobian, Layer, Mark, Node, Partial, Power, Symbol
 from deltarule.formula.words import Word, unread
 
 DRESS = re.compile(
@@ -93,17 +93,20 @@ def _indexed(node: Node, kind: str, inner: str, word: Word, how: Letters, text: 
     if isinstance(node, (Partial, Jacobian)):
         if isinstance(node, Jacobian):
             unread(text, f"an index behind {node}: give it to the names inside", word.start, word.end)
-        return Partial(_symbol(node.of, kind, inner, word, how, text))
+        made = _symbol(node.of, kind, inner, word, how, text)
+        return Partial(made) if isinstance(made, Symbol) else Power(node, made.power)
     if isinstance(node, Function):
         return replace(node, layer=_layer(inner, how)) if _layer(inner, how) else node
     if not isinstance(node, Symbol):
         if kind == "_" and re.fullmatch(r"[a-km-z]", inner):
             return Entry(node, inner)
+        if kind == "^" and inner.isdigit() and len(inner) == 1:
+            return Power(node, int(inner))
         unread(text, f"cannot read {word.value!r} behind {node}; a layer belongs to a name", word.start, word.end)
     return _symbol(node, kind, inner, word, how, text)
 
 
-def _symbol(node: Symbol, kind: str, inner: str, word: Word, how: Letters, text: str) -> Symbol:
+def _symbol(node: Symbol, kind: str, inner: str, word: Word, how: Letters, text: str) -> Symbol | Power:
     if how.ends and inner in ("in", "out"):
         return replace(node, layer=Layer("l", -1 if inner == "in" else 0), part="k" if inner == "in" else "j")
     if kind == "_" and re.fullmatch(r"[a-z],?[a-z]?", inner) and inner not in how.below:
@@ -112,6 +115,8 @@ def _symbol(node: Symbol, kind: str, inner: str, word: Word, how: Letters, text:
     if mixed:
         return _symbol(replace(node, part=mixed[1]), kind, mixed[2], word, how, text)
     layer = _layer(inner, how)
+    if node.layer is not None and kind == "^" and inner.isdigit() and len(inner) == 1:
+        return Power(node, int(inner))  # (a^l)^2
     if node.layer is not None:
         unread(text, f"{node} has a layer already", word.start, word.end)
     if layer is None:

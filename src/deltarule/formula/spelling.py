@@ -60,7 +60,8 @@ WRAPPER = re.compile(
 
 REMARK = re.compile(
     r"(?:\\q?quad|\\[,;: ]|[,\s])*(?:\\(?:text|mathrm|mbox)\s*\{\s*)?\b(?:for|where|with|if|when|unless|as)\b[\s\S]*"
-    r"|(?:\\q?quad|\\[,;: ]|[,\s])+\((?:BP\s*\d|\d+(?:\.\d+)?[a-z]?)\)\s*$|^\s*\(?BP\s*\d\)?\s*:?"
+    r"|(?:\\q?quad|\\[,;: ]|[,\s])+(?:\\(?:text|mathrm)\s*\{\s*)?\((?:BP\s*\d|\d+(?:\.\d+)?[a-z]?)\)\s*\}?\s*$"
+    r"|^\s*\(?BP\s*\d\)?\s*:?"
     r"|\\(?:label|tag|ref|color)\*?\s*\{[^{}]*\}|%.*"
 )
 """What is said beside a formula: `\\tag{BP2}`, `(BP2)`, `for l = L-1, ..., 1`."""
@@ -130,7 +131,7 @@ LONE_D = re.compile(r"\\?d(?=\s*[a-zA-Z\\])|\\(?:mathrm|text)\s*\{\s*d\s*\}|\\ma
 """The d of a derivative where one is under way."""
 
 FAR_D = re.compile(
-    r"d(?=(?:\\?[a-zA-Z]+)(?:\s*[_^]\s*(?:\{[^{}]*\}|\w)|\[[^\[\]]*\])*\s*/\s*(?:d[a-zA-Z\\]|\\partial))"
+    r"(?:d|\\(?:mathrm|text)\s*\{\s*d\s*\})(?=(?:\\?[a-zA-Z]+)(?:\s*[_^]\s*(?:\{[^{}]*\}|\w)|\[[^\[\]]*\])*\s*/\s*(?:d[a-zA-Z\\]|\\partial|\\mathrm\s*\{\s*d))"
 )
 """The d of a derivative that begins here: its stroke and its other d follow."""
 

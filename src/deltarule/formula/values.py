@@ -127,6 +127,7 @@ def value(node: Node, net: Measured, l: int, parts: Parts | None = None) -> Arra
     of = value(node.of, net, l, parts) if isinstance(node, (Call, Mark, Power, Entry)) else np.empty(0)
     if isinstance(node, Entry):
         axis, chosen = parts[node.part]
+        of = of.reshape((1,) * (len(parts) + 2 - of.ndim) + of.shape)
         if of.shape[-1] != 1 or of.shape[axis] != 1:
             raise Misfit(f"{node} takes a component of what is {_shape(of)}; only a column has components")
         return np.asarray(np.swapaxes(of[..., chosen, :], axis, -2))

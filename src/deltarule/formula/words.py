@@ -16,7 +16,7 @@ BODY = re.compile(
     r"\\(?:text|math\w+|rm|bf)\s*\{[^{}]*\}|\\(?:math\w+|rm|bf)\s+\w|\\[a-zA-Z]+|[+-]?\d+|[A-Za-z]|\*|\+"
 )
 IN_ROUND = re.compile(r"\(\s*[A-Za-z0-9]\s*(?:[+-]\s*\d+\s*)?\)")
-ATTACHED = re.compile(r"_?(\d+)(?![\d.])")
+ATTACHED = re.compile(r"_?(\d+)(?!\d|\.\d)")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Scanner:
 
     def scan(self) -> list[Word]:
         while self.at < len(self.plain):
-            if not (self.closing() or self.script() or self.index() or self.cost() or self.word() or self.name()):
+            if not (self.cost() or self.closing() or self.script() or self.index() or self.word() or self.name()):
                 self.refuse()
         return self.words
 
