@@ -181,6 +181,10 @@ def _parser() -> Any:
 
         def multiplied(self, given: list[Any]) -> Node:
             how, left, right = str(given[0]), given[2], given[4]
+            if how == "power":
+                if not (isinstance(right, Number) and right.value in range(1, 10)):
+                    raise BadInput(f"np.power takes a whole number from 1 to 9 here, not {right}")
+                return Power(left, int(right.value))
             if how == "outer":
                 return Pair("product", left, Mark("T", right))
             return Pair("star" if how == "multiply" else "product", left, right)
@@ -265,7 +269,9 @@ BETWEEN = re.compile(
 )
 """What can stand between two equations, or between two lines of one."""
 
-GOES_ON = re.compile(r"(?:\\(?:begin|end)\s*\{[a-z]*\*?\}|[&$\s]|\\[\[\],:! ]|\\q?quad)*(?:[=+*/)⊙-]|\\(?:odot|circ|cdot))")
+GOES_ON = re.compile(
+    r"(?:\\(?:begin|end)\s*\{[a-z]*\*?\}|[&$\s]|\\[\[\],:! ]|\\q?quad)*(?:[=+*/)⊙-]|\\(?:odot|circ|cdot))"
+)
 RANGE = re.compile(r"(?:[$&\s]|\\q?quad|\\[,;: ])*l\s*=")
 
 

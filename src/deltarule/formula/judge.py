@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from deltarule.errors import BadInput
 from deltarule.formula import grammar, mend, worlds
 from deltarule.formula.meaning import HIGHEST, Equation, symbols
-from deltarule.formula.tree import Call, Jacobian, Node, Pair, Partial, Sum, Symbol, python, walk
+from deltarule.formula.tree import IN_PYTHON, Call, Jacobian, Node, Pair, Partial, Sum, Symbol, walk
 from deltarule.formula.values import Measured, Misfit, NoSuchIndex, places, ranges, value
 from deltarule.formula.verdict import Verdict
 from deltarule.formula.worlds import Change, Nets
@@ -112,7 +112,13 @@ def check_formula(text: str, net: Network | None = None, x: Any = None, y: Any =
     if net is None and (x is not None or y is not None):
         raise BadInput("x and y belong to a network; give net too")
     given = worlds.of_user(net, x, y) if net is not None else None
-    found = [_judged(equation, given, len(equations)) for equation in equations]
+    found = []
+    for equation in equations:
+        notation = IN_PYTHON.set(equation.python)
+        try:
+            found.append(_judged(equation, given, len(equations)))
+        finally:
+            IN_PYTHON.reset(notation)
     errors = [one.error for one in found]
     bad = [one for one in found if one.faults]
     if bad:
@@ -194,6 +200,7 @@ def _readings(equation: Equation) -> list[tuple[str, Change]]:
     derived = [node for node in nodes if isinstance(node, (Jacobian, Partial)) and not node.of.part]
     if len(derived) > 1 or any(isinstance(node, Jacobian) for node in derived):
         layouts += [
+            ("da^l/dz^l is the column of its diagonal, sigma'(z^l)", worlds.slopes_as_columns),
             ("derivatives of C are rows: numerator layout", worlds.derivatives_as_rows),
             ("Jacobians are in denominator layout", worlds.jacobians_turned),
         ]
@@ -207,10 +214,18 @@ def _readings(equation: Equation) -> list[tuple[str, Change]]:
     return [joined(*pair) for pair in product(signs, layouts)]
 
 
+def _is_scalar(node: Node) -> bool:
+    """Whether this is a derivative by a whole W, which is a number only where each layer has one neuron."""
+    return isinstance(node, Jacobian) and node.of.name == "W" and not node.of.part
+
+
 def _judged(equation: Equation, given: Nets | None, equations: int) -> Finding:
     members, notes = equation.members, list(equation.notes)
     depth = _depth(equation, notes)
-    if given is None:
+    if given is None and any(_is_scalar(one) for member in members for one in walk(member)):
+        notes.append("for one neuron in each layer")
+        first, second = worlds.networks(depth, equation.named, narrow=True)
+    elif given is None:
         first, second = worlds.networks(depth, equation.named)
     else:
         first, second = given, ()
@@ -222,8 +237,7 @@ def _judged(equation: Equation, given: Nets | None, equations: int) -> Finding:
     plain = [one for one in members if isinstance(one, (Symbol, Partial, Jacobian))]
     truth = plain[0] if plain else members[0]
     readings = _readings(equation)
-    write = python if equation.python else str
-    finding = Finding(tuple(write(one) for one in members), on, notes)
+    finding = Finding(tuple(str(one) for one in members), on, notes)
     mended: list[Node | None] = []
     for member in members:
         if member is truth:
@@ -241,12 +255,14 @@ def _judged(equation: Equation, given: Nets | None, equations: int) -> Finding:
         basic = readings[0][1](member)
         edits, better = mend.smallest(truth, basic, lambda one: holds(truth, one, (*first, *second)), equations)
         mended.append(better)
-        fault += f"; to mend it: {'; '.join(edits)}" if edits else "; no one or two edits mend it"
-        finding.faults.append(f"{write(truth)} = {write(member)}: {fault}" if len(members) > 2 else fault)
+        fault += f"; to mend it: {'; '.join(edits)}" if edits else ""
+        finding.faults.append(f"{truth} = {member}: {fault}" if len(members) > 2 else fault)
     if finding.faults and all(one is not None for one in mended):
-        finding.mended = " = ".join(write(one) for one in mended if one is not None)
+        finding.mended = " = ".join(str(one) for one in mended)
     if finding.faults and given is None:
-        finding.where = tuple(_where(equation, truth, readings, first, second, depth))
+        finding.where = tuple(dict.fromkeys(_where(equation, truth, readings, first, second, depth)))
+    if finding.faults and not finding.mended and not finding.where:
+        finding.faults[-1] += "; no one or two edits mend it"
     return finding
 
 
@@ -278,20 +294,26 @@ def _where(
 ) -> Iterator[str]:
     """Under which other conventions, and on which kinds of networks, every member holds."""
     others = [member for member in equation.members if member is not truth]
+    at = equation.members.index(truth)
 
-    def all_hold(change: Change, nets: Nets) -> bool:
-        return all(
-            any(holds(change(how(truth)), change(how(member)), nets) for _, how in readings) for member in others
-        )
+    in_columns = _readings(replace(equation, python=False))  # a convention says itself what is a row
+
+    def all_hold(change: Change, ways: list[tuple[str, Change]], nets: Nets) -> bool:
+        return all(any(holds(change(how(truth)), change(how(member)), nets) for _, how in ways) for member in others)
 
     for phrase, convention in worlds.CONVENTIONS:
-        if all_hold(convention, (*first, *second)):
+        if all_hold(convention, in_columns, (*first, *second)):
+            yield phrase
+    if equation.turned:
+        phrase, convention = worlds.WEIGHTS_TURNED
+        true, *members = (convention(one) for one in (equation.turned[at], *equation.turned))
+        if all(holds(true, member, (*first, *second)) for member in members):
             yield phrase
     if equation.named:
         return
     calls = any(isinstance(node, Call) for member in others for node in walk(member))
-    for phrase, (hidden, output, cost) in worlds.KINDS:
-        if "identity" in (hidden, output) and calls:
+    for phrase, kinds in worlds.KINDS:
+        if calls and any("identity" in kind for kind in kinds):
             continue  # where sigma' is 1, it may stand anywhere
-        if all_hold(worlds.same, worlds.special(depth, hidden, output, cost)):
+        if all(all_hold(worlds.same, readings, worlds.special(depth, *kind)) for kind in kinds):
             yield f"with {phrase}"

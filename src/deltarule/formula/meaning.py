@@ -47,12 +47,15 @@ class Equation:
         How what can be meant in several ways was read.
     named : str
         The activation that it names, tanh say; empty where it says sigma.
+    turned : tuple of Node
+        Where layers follow from components: the members if w_jk led from neuron j to neuron k.
     """
 
     members: tuple[Node, ...]
     python: bool
     notes: tuple[str, ...] = ()
     named: str = ""
+    turned: tuple[Node, ...] = ()
 
 
 def symbols(node: Node) -> Iterator[Symbol]:
@@ -76,12 +79,32 @@ def settled(members: list[Node], words: list[Word], python: bool, how: Letters, 
         notes.append("for one sample, so that the number of samples is 1")
     members = [rebuilt(member, _applied) for member in members]
     members = [rebuilt(member, _one_sample) for member in members]
+    members = _targets(members, notes)
+    open_members, turned = members, ()
     members = _layered(members, python, how, notes)
     members = [rebuilt(member, _placed) for member in members]
     named = _named(members)
-    members = [rebuilt(member, lambda one: _plain(one)) for member in members]
+    members = [rebuilt(member, _plain) for member in members]
     _require_judgeable(members)
-    return Equation(tuple(members), python, tuple(notes), named)
+    if FROM_COMPONENTS in notes:
+        turned = tuple(rebuilt(member, _plain) for member in _by_components(open_members, from_first=True))
+    return Equation(tuple(members), python, tuple(notes), named, turned)
+
+
+def _targets(members: list[Node], notes: list[str]) -> list[Node]:
+    """t is the target y; where both stand, y is the output a^L, as in Bishop's book."""
+    names = {one.name for member in members for one in symbols(member)}
+    if "t" not in names:
+        return members
+    if "y" in names:
+        notes.append("t is the target, and y is the output a^L")
+
+    def change(node: Node) -> Node:
+        if isinstance(node, Symbol) and node.name == "y":
+            return replace(node, name="a", layer=Layer("L")) if "y" in names else node
+        return replace(node, name="y") if isinstance(node, Symbol) and node.name == "t" else node
+
+    return [rebuilt(member, change) for member in members]
 
 
 def _applied(node: Node) -> Node:
@@ -99,9 +122,17 @@ def _is_named(function: Function) -> bool:
 
 
 def _one_sample(node: Node) -> Node:
-    if isinstance(node, Pair) and node.kind == "over" and node.right == Symbol("samples", None):
-        return Pair("over", node.left, Number(1.0)) if node.left != Number(1.0) else Number(1.0)
-    return node
+    """The number of samples is 1, and so is what is multiplied or divided by it; a quotient of numbers is a number."""
+    if not isinstance(node, Pair) or node.kind not in ("over", "product", "star"):
+        return node
+    left, right = node.left, node.right
+    if node.kind == "over" and right == Symbol("samples", None):
+        right = Number(1.0)
+    if node.kind == "over" and isinstance(left, Number) and isinstance(right, Number) and right.value:
+        return Number(left.value / right.value)
+    if right == Number(1.0):
+        return left
+    return right if left == Number(1.0) and node.kind != "over" else node
 
 
 def _placed(node: Node) -> Node:
@@ -150,7 +181,7 @@ def _with(members: list[Node], layer_of: dict[Symbol, Layer]) -> list[Node]:
 
 def _layered(members: list[Node], python: bool, how: Letters, notes: list[str]) -> list[Node]:
     all_symbols = [one for member in members for one in symbols(member)]
-    bare = [one for one in all_symbols if one.layer is None and one.name not in ("y", "samples")]
+    bare = [one for one in all_symbols if one.layer is None and one.name not in ("y", "t", "samples")]
     functions = [one for member in members for one in walk(member) if isinstance(one, Function) and not one.layer]
     if not bare and not (functions and python):
         return members
@@ -164,7 +195,8 @@ def _layered(members: list[Node], python: bool, how: Letters, notes: list[str]) 
     if python and written:
         return _assigned(members, notes)
     if any(one.part for one in bare) and not written:
-        return _by_components(members, "L" if has_y else "l", notes)
+        notes.append(FROM_COMPONENTS)
+        return _by_components(members)
     if bare and (has_y or all(one.layer == Layer("L") for one in written)) and not any(o.name == "W" for o in bare):
         if has_y or written:
             notes.append("names without a layer belong to the output layer L")
@@ -211,25 +243,32 @@ def _assigned(members: list[Node], notes: list[str]) -> list[Node]:
         one: above if moved and one.name == "delta" else here
         for member in right
         for one in symbols(member)
-        if one.layer is None and one.name not in ("y", "samples")
+        if one.layer is None and one.name not in ("y", "t", "samples")
     }
 
     def change(node: Node) -> Node:
         return replace(node, layer=here) if isinstance(node, Function) and node.layer is None else node
 
     if layer_of or target.layer is None:
-        notes.append(
-            f"names without a layer belong to layer {here}" + (f", the old delta to {above}" if moved else "")
-        )
+        old = f", the old delta to {above}" if above in layer_of.values() else ""
+        notes.append(f"names without a layer belong to layer {here}{old}")
     return new + [rebuilt(member, change) for member in _with(right, layer_of)]
 
 
-def _by_components(members: list[Node], base: str, notes: list[str]) -> list[Node]:
-    """Layers from the components' letters: w_jk leads from k to j, so j's layer is the one above k's."""
+FROM_COMPONENTS = "layers follow from the components: w_jk leads from neuron k to neuron j"
+
+
+def _by_components(members: list[Node], from_first: bool = False) -> list[Node]:
+    """Layers from the components' letters: w_jk leads from k to j, so j's layer is the one above k's.
+
+    With `from_first` it leads from j to k.
+    """
+    base = "L" if any(one.name == "y" for member in members for one in symbols(member)) else "l"
     steps: list[tuple[str, str, int]] = []  # the first letter's layer is so much above the second's
     for node in (one for member in members for one in walk(member)):
         if isinstance(node, Symbol) and node.name == "W" and len(node.part) == 2:
-            steps.append((node.part[0], node.part[1], 1))
+            j, k = node.part[::-1] if from_first else node.part
+            steps.append((j, k, 1))
         if (
             isinstance(node, Jacobian)
             and len(node.top.part) == len(node.of.part) == 1
@@ -251,8 +290,8 @@ def _by_components(members: list[Node], base: str, notes: list[str]) -> list[Nod
             if one.layer is None and one.name != "y":
                 if not one.part or one.part[0] not in offset:
                     raise BadInput(f"{one} has no layer, and nothing tells it; expected {one.name}^l or the like")
-                layer_of[one] = Layer(base, offset[one.part[0]])
-    notes.append("layers follow from the components: w_jk leads from neuron k to neuron j")
+                to = one.part[-1] if one.name == "W" and from_first else one.part[0]  # W^l leads to layer l
+                layer_of[one] = Layer(base, offset[to])
     return _with(members, layer_of)
 
 
@@ -293,5 +332,3 @@ def _require_measured(node: Jacobian) -> None:
         raise BadInput(f"{node}: C, z and a are differentiated here, and {top.name} is not")
     if bool(top.part) != bool(of.part):
         raise BadInput(f"{node} is half a component; expected an index at both names, or at none")
-    if of.name == "W" and not of.part:
-        raise BadInput(f"{node} has three indices; write it in components, such as dz^l_j/dW^l_{{jk}}")

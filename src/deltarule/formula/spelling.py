@@ -101,7 +101,7 @@ _WORDS = [
     ("INVERSE", r"(?:np\.|linalg\.|la\.)*(?P<inverse>pinv|inv)\b", ""),
     ("TRANSPOSE", r"(?:np\.)?transpose(?=\s*\()", ""),
     ("WHOLE", r"np\.(?:sum|mean)(?=\s*\()", ""),
-    ("MULTIPLY", r"(?:np|torch)\.(?P<product>dot|matmul|multiply|outer)(?=\s*\()", ""),
+    ("MULTIPLY", r"(?:np|torch)\.(?P<product>dot|matmul|multiply|outer|power)(?=\s*\()", ""),
     ("OPTION", r",\s*(?:axis\s*=\s*-?\d|keepdims\s*=\s*True)", ""),
     ("DOT", r"\.(?:dot|matmul|mm)(?=\s*\()", ""),
     ("PYT", r"\.(?:T\b|(?:transpose|t)\s*\(\s*\))", ""),
@@ -143,7 +143,8 @@ _NAMES = [
     ("a", r"(?:activations|a|A|h|o)(?![a-zA-Z])"),
     ("aL", r"\\(?:wide)?hat\s*\{\s*(?:\\(?:mathbf|boldsymbol|bm)\s*)?\{?\s*y\s*\}?\s*\}|\\hat\s*y|y_?(?:hat|pred)"),
     ("x", r"[xX](?![a-zA-Z])"),
-    ("y", r"(?:y_true|y|Y|t|target)(?![a-zA-Z])"),
+    ("y", r"(?:y_true|y|Y)(?![a-zA-Z])"),
+    ("t", r"(?:targets?|t)(?![a-zA-Z])"),
     ("samples", r"(?:m|N|n|batch_size)(?![a-zA-Z])"),
 ]
 NAMES = [(name, re.compile(pattern)) for name, pattern in _NAMES]
@@ -162,6 +163,7 @@ PYTHON = re.compile(
 EXPLAINED = {
     **dict.fromkeys(("C", "J", "E", "L"), r"the cost stands in a derivative such as \partial C/\partial z^l"),
     r"\eta": "it is a learning rate: steps of training are not judged, only equations",
+    **dict.fromkeys(("eta", "lr", "alpha"), "steps of training are not judged, only equations"),
     r"\alpha": "it is a learning rate: steps of training are not judged, only equations",
     r"\lambda": "regularisation is not part of the formulas that are judged",
     r"\Delta": "an accumulated sum over samples, or a step, is not judged; write delta^l for the error of layer l",

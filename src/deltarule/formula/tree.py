@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -28,9 +29,20 @@ class Layer:
         return {"l": l, "L": L, "": 0}[self.base] + self.offset
 
 
+IN_PYTHON: ContextVar[bool] = ContextVar("IN_PYTHON", default=False)
+"""Whether expressions are written in Python notation: as the formula that is being judged is."""
+
+
 @dataclass(frozen=True)
 class Node:
-    """The base of all expressions."""
+    """The base of all expressions. `str` writes it in the notation of `IN_PYTHON`."""
+
+    def maths(self) -> str:
+        """In plain text, as `check_formula` reads it too."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return python(self) if IN_PYTHON.get() else self.maths()
 
 
 @dataclass(frozen=True)
@@ -39,7 +51,7 @@ class Number(Node):
 
     value: float
 
-    def __str__(self) -> str:
+    def maths(self) -> str:
         return f"{self.value:.15g}"
 
 
@@ -51,7 +63,7 @@ class Symbol(Node):
     layer: Layer | None
     part: str = ""
 
-    def __str__(self) -> str:
+    def maths(self) -> str:
         layer = f"^{{{self.layer}}}" if self.layer and len(str(self.layer)) > 1 else f"^{self.layer}"
         part = f"_{{{self.part}}}" if len(self.part) > 1 else f"_{self.part}"
         return self.name + (layer if self.layer and self.name != "x" else "") + (part if self.part else "")
@@ -63,7 +75,7 @@ class Partial(Node):
 
     of: Symbol
 
-    def __str__(self) -> str:
+    def maths(self) -> str:
         return f"dC/d{self.of}"
 
 
@@ -74,7 +86,7 @@ class Jacobian(Node):
     top: Symbol
     of: Symbol
 
-    def __str__(self) -> str:
+    def maths(self) -> str:
         return f"d{self.top}/d{self.of}"
 
 
@@ -85,7 +97,7 @@ class Function(Node):
     name: str
     layer: Layer | None = None
 
-    def __str__(self) -> str:
+    def maths(self) -> str:
         return self.name + (f"^{{{self.layer}}}" if self.layer else "")
 
 
@@ -96,7 +108,7 @@ class Call(Node):
     name: str
     of: Node
 
-    def __str__(self) -> str:
+    def maths(self) -> str:
         return f"{self.name}({self.of})"
 
 
@@ -107,7 +119,7 @@ class Mark(Node):
     kind: str
     of: Node
 
-    def __str__(self) -> str:
+    def maths(self) -> str:
         return f"({self.of})^{'{-1}' if self.kind == '-1' else self.kind}"
 
 
@@ -118,7 +130,7 @@ class Entry(Node):
     of: Node
     part: str
 
-    def __str__(self) -> str:
+    def maths(self) -> str:
         return f"({self.of})_{self.part}"
 
 
@@ -129,7 +141,7 @@ class Power(Node):
     of: Node
     power: int
 
-    def __str__(self) -> str:
+    def maths(self) -> str:
         return f"({self.of})**{self.power}"
 
 
@@ -140,7 +152,7 @@ class Sum(Node):
     letter: str
     of: Node
 
-    def __str__(self) -> str:
+    def maths(self) -> str:
         loose = isinstance(self.of, Pair) and self.of.kind != "product"
         return f"sum_{self.letter} {f'({self.of})' if loose else self.of}"
 
@@ -160,7 +172,7 @@ class Pair(Node):
     left: Node
     right: Node
 
-    def __str__(self) -> str:
+    def maths(self) -> str:
         sides = [f"({side})" if isinstance(side, (Pair, Sum)) else str(side) for side in (self.left, self.right)]
         if self.kind == "product" and self.left == Number(-1.0):
             return f"-{sides[1]}"
@@ -195,7 +207,7 @@ def python(node: Node) -> str:
         number = isinstance(node.left, Number) or isinstance(node.right, Number)
         sign = (" * " if number else " @ ") if node.kind == "product" else SIGN[node.kind]
         return f"{side(node.left)}{sign}{side(node.right)}"
-    return str(node)
+    return node.maths()
 
 
 INVERSES = {"-1": "inv", "+": "pinv"}

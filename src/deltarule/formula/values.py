@@ -188,8 +188,10 @@ def _picked(node: Symbol | Partial | Jacobian, net: Measured, l: int, parts: Par
 def _by_weight(node: Jacobian, net: Measured, l: int, parts: Parts) -> Array:
     """d(top)_i/dW_jk = d(top)_i/dz_j a_k: a weight acts through the z that it leads to."""
     layer = node.of.layer
-    assert layer is not None
-    j, k = node.of.part
+    assert layer is not None  # every symbol has one when it is judged
+    j, k = node.of.part or ("", "")
+    if not j and net.symbol("W", layer.at(l, net.L)).size > 1:
+        raise Misfit(f"{node} has three indices; write it in components, such as dz^l_j/dW^l_{{jk}}")
     through = Jacobian(node.top, Symbol("z", layer, j))
     return _picked(through, net, l, parts) * _picked(
         Symbol("a", Layer(layer.base, layer.offset - 1), k), net, l, parts

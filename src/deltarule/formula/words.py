@@ -184,7 +184,7 @@ class Scanner:
         return True
 
     def refuse(self) -> NoReturn:
-        found = re.compile(r"\\?[^\W\d_]+|.", re.DOTALL).match(self.plain, self.at)
+        found = re.compile(r"\\?[^\W\d_][\w.]*|.", re.DOTALL).match(self.plain, self.at)
         end = found.end() if found else self.at + 1
         word = self.plain[self.at : min(end, self.at + 30)]
         known = "known are W, b, z, a, x, y, delta, sigma, sigma', dC/d..., sums and products"

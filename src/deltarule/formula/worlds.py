@@ -16,9 +16,9 @@ import numpy as np
 
 from deltarule import inputs
 from deltarule.activations import ACTIVATIONS
-from deltarule.costs import COSTS
+from deltarule.costs import COSTS, Cost
 from deltarule.errors import BadInput
-from deltarule.formula.tree import Jacobian, Layer, Mark, Node, Pair, Partial, Symbol, rebuilt
+from deltarule.formula.tree import Call, Jacobian, Layer, Mark, Node, Pair, Partial, Symbol, rebuilt
 from deltarule.formula.values import Measured
 from deltarule.network import Network
 
@@ -26,6 +26,10 @@ SAMPLES = 3
 LAYERS = 4
 WIDTHS = (5, 4, 6, 3, 2)
 EQUAL = 4
+
+TWICE = Cost("squared", lambda a, y: ((a - y) ** 2).sum(axis=-1), lambda a, y: 2 * (a - y), (), "any output")
+KNOWN = {**COSTS, TWICE.name: TWICE}
+"""The costs that formulas are judged on."""
 
 Nets = tuple[Measured, ...]
 
@@ -39,15 +43,17 @@ def drawn(sizes: tuple[int, ...], hidden: str, output: str, cost: str, seed: int
     activations = [ACTIVATIONS[hidden]] * (len(sizes) - 1) + [ACTIVATIONS[output]]
     x, y = rng.standard_normal((1, sizes[0])), rng.uniform(0.1, 0.9, size=(1, sizes[-1]))
     y = y / y.sum() if output == "softmax" else y
-    return Measured.on(W, b, activations, COSTS[cost], x, y)
+    return Measured.on(W, b, activations, KNOWN[cost], x, y)
 
 
 @cache
-def networks(L: int, named: str = "") -> tuple[Nets, Nets]:
-    """Those that a formula is judged on, of unequal widths and of equal width; quadratic cost."""
+def networks(L: int, named: str = "", narrow: bool = False) -> tuple[Nets, Nets]:
+    """Those that a formula is judged on, of unequal widths and of equal width, or `narrow`, of width 1."""
     kinds = {"": [("sigmoid", "sigmoid"), ("tanh", "tanh")], "softmax": [("tanh", "softmax"), ("sigmoid", "softmax")]}
     pairs = kinds.get(named, [(named, named)] * 2)
     cost = "log_likelihood" if named == "softmax" else "quadratic"
+    if narrow:
+        return tuple(drawn((1,) * (L + 1), *pair, cost, seed) for seed, pair in enumerate(pairs)), ()
     unequal = tuple(WIDTHS[l % len(WIDTHS)] for l in range(L + 1))
     return (
         tuple(drawn(unequal, *pair, cost, seed) for seed, pair in enumerate(pairs)),
@@ -170,6 +176,19 @@ def jacobians_turned(node: Node) -> Node:
     return rebuilt(node, lambda one: Mark("T", one) if isinstance(one, Jacobian) and not one.top.part else one)
 
 
+def slopes_as_columns(node: Node) -> Node:
+    """da^l/dz^l, whose matrix is diagonal, as the column sigma'(z^l)."""
+
+    def column(one: Node) -> Node:
+        if isinstance(one, Jacobian) and not one.top.part:
+            (top, of), layer = (one.top.name, one.of.name), one.of.layer
+            if (top, of) == ("a", "z") and one.top.layer == layer:
+                return Call("sigma'", one.of)
+        return one
+
+    return rebuilt(node, column)
+
+
 def tensor_as(kind: str) -> Change:
     """The sign \\otimes as an elementwise product, or as the outer product u v^T."""
 
@@ -181,22 +200,35 @@ def tensor_as(kind: str) -> Change:
     return lambda node: rebuilt(node, change)
 
 
+WEIGHTS_TURNED: tuple[str, Change] = (
+    "where W is laid out the other way, (n_{l-1}, n_l), so that z = W^T a + b", weights_turned,
+)  # fmt: skip
 CONVENTIONS: list[tuple[str, Change]] = [
     ("where W^l and b^l lead from layer l to layer l+1 (here, as in the book, from l-1 to l)", weights_from),
-    ("where W is laid out the other way, (n_{l-1}, n_l), so that z = W^T a + b", weights_turned),
+    WEIGHTS_TURNED,
     ("in code whose rows are samples and whose W is (n_out, n_in), z = a W^T + b", in_rows),
     ("in code whose rows are samples and whose W is (n_in, n_out), z = a W + b", rows_turned),
     ("where a is the weighted input and z the activation, as in Bishop's book", z_and_a_swapped),
 ]
 """Other ways to write the same network."""
 
-KINDS: list[tuple[str, tuple[str, str, str]]] = [
-    ("cross-entropy behind sigmoid", ("tanh", "sigmoid", "cross_entropy")),
-    ("log-likelihood behind softmax", ("tanh", "softmax", "log_likelihood")),
-    ("sigmoid layers", ("sigmoid", "sigmoid", "quadratic")),
-    ("tanh layers", ("tanh", "tanh", "quadratic")),
-    ("ReLU layers", ("relu", "relu", "quadratic")),
-    ("layers without an activation (linear ones)", ("identity", "identity", "quadratic")),
-    ("a linear output behind the quadratic cost", ("tanh", "identity", "quadratic")),
+Kind = tuple[str, str, str]
+"""The activation of the hidden layers, that of the output, and the cost."""
+
+KINDS: list[tuple[str, list[Kind]]] = [
+    ("cross-entropy behind sigmoid", [("tanh", "sigmoid", "cross_entropy"), ("sigmoid", "sigmoid", "cross_entropy")]),
+    (
+        "log-likelihood behind softmax",
+        [("tanh", "softmax", "log_likelihood"), ("sigmoid", "softmax", "log_likelihood")],
+    ),
+    (
+        "the quadratic cost behind a linear output",
+        [("tanh", "identity", "quadratic"), ("relu", "identity", "quadratic")],
+    ),
+    ("the cost |a - y|^2, without the factor 1/2", [("tanh", "tanh", "squared"), ("sigmoid", "sigmoid", "squared")]),
+    ("sigmoid layers", [("sigmoid", "sigmoid", "quadratic")]),
+    ("tanh layers", [("tanh", "tanh", "quadratic")]),
+    ("ReLU layers", [("relu", "relu", "quadratic")]),
+    ("linear layers, those without an activation", [("identity", "identity", "quadratic")]),
 ]
-"""Kinds of networks that a formula may be meant for."""
+"""Kinds of networks that a formula may be meant for; it has to hold on each of a kind's networks."""
