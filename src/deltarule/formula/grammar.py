@@ -1,13 +1,11 @@
-"""From words to a tree: the grammar, and the bounds on what is given to it.
+"""From words to a tree: the grammar.
 
-The text is bounded in length and nesting before the parser sees it, and the parser is LALR, so its time grows
-with the length alone. Products bind as they are written in books: a juxtaposition before an elementwise product.
-In Python notation * and @ bind alike.
+The parser is LALR, so its time grows with the length alone. Products bind as they are written in books: a
+juxtaposition before an elementwise product. In Python notation * and @ bind alike.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -15,8 +13,6 @@ from typing import Any
 
 from deltarule.errors import BadInput
 from deltarule.formula import scripts
-from deltarule.formula.meaning import Equation, settled
-from deltarule.formula.spelling import REMARK
 from deltarule.formula.tree import (
     Call,
     Function,
@@ -31,11 +27,7 @@ from deltarule.formula.tree import (
     Sum,
     Symbol,
 )
-from deltarule.formula.words import Scanner, Word, unread
-
-LONGEST = 2000
-DEEPEST = 25
-MOST_EQUATIONS = 6
+from deltarule.formula.words import Word, unread
 
 GRAMMAR = r"""
 start: expr (EQUALS expr)*
@@ -97,9 +89,9 @@ def _parser() -> Any:
         def __init__(self, conf: Any) -> None:
             pass
 
-        def lex(self, given: list[Given]) -> Iterator[Token]:  # type: ignore[override]
+        def lex(self, given: Any, parser_state: Any = None) -> Iterator[Token]:
             for one in given:
-                yield Token(one.word.kind, one)  # type: ignore[arg-type]
+                yield Token(one.word.kind, one)
 
     class Build(Transformer):  # type: ignore[type-arg]
         """Each rule of the grammar as a node, made while parsing: no recursion over the text's tree."""
@@ -236,85 +228,17 @@ def _parser() -> Any:
     return Lark(GRAMMAR, parser="lalr", lexer=Words, transformer=Build(), maybe_placeholders=False)
 
 
-def read(text: str) -> list[Equation]:
-    r"""The equations of a text, each a chain of trees. Raises BadInput for what cannot be read.
-
-    >>> (equation,) = read(r"\delta^l = ((w^{l+1})^T \delta^{l+1}) \odot \sigma'(z^l)")
-    >>> [str(member) for member in equation.members]
-    ['delta^l', "((W^{l+1})^T delta^{l+1}) * sigma'(z^l)"]
-    """
-    if not isinstance(text, str):
-        raise BadInput(f"a formula is text; got {type(text).__name__}")
-    if len(text) > LONGEST:
-        raise BadInput(f"the formula has {len(text)} characters; at most {LONGEST} are read")
-    if not text.strip():
-        raise BadInput(r"the formula is empty; expected one such as \delta^L = \nabla_a C \odot \sigma'(z^L)")
-    depth = deepest = 0
-    for letter in text:
-        depth += (letter in "({[") - (letter in ")}]")
-        deepest = max(deepest, depth)
-    if deepest > DEEPEST:
-        raise BadInput(f"the formula's brackets are nested {deepest} deep; at most {DEEPEST} are read")
-    pieces = _pieces(text)
-    if not any(sign in text for sign in ("=", "≡", "≔", r"\equiv", r"\leftarrow", "←", r"\approx", r"\propto")):
-        unread(text, "the formula has no '='; expected an equation, or a chain of them", len(text))
-    if len(pieces) > MOST_EQUATIONS:
-        raise BadInput(f"there are {len(pieces)} equations; at most {MOST_EQUATIONS} are judged at once")
-    return [_equation(piece) for piece in pieces]
-
-
-BETWEEN = re.compile(
-    r"\\\\(?:\[[^\]]*\])?|\n|;|,|⇒|\\(?:implies|Rightarrow|iff|Leftrightarrow|Longrightarrow)(?![a-z])"
-    r"|\\(?:text|mathrm|mbox)\s*\{\s*and\s*\}|\band\b"
-)
-"""What can stand between two equations, or between two lines of one."""
-
-GOES_ON = re.compile(
-    r"(?:\\(?:begin|end)\s*\{[a-z]*\*?\}|[&$\s]|\\[\[\],:! ]|\\q?quad)*(?:[=+*/)⊙-]|\\(?:odot|circ|cdot))"
-)
-RANGE = re.compile(r"(?:[$&\s]|\\q?quad|\\[,;: ])*l\s*=")
-
-
-def _split(text: str) -> Iterator[str]:
-    """The text between what can stand between equations, outside of all brackets."""
-    start = depth = seen = 0
-    for found in BETWEEN.finditer(text):
-        between = re.sub(r"\\[{}\[\]()]", "", text[seen : found.start()])
-        depth += sum(between.count(one) for one in "({[") - sum(between.count(one) for one in ")}]")
-        seen = found.end()
-        if depth <= 0:
-            yield text[start : found.start()]
-            start = found.end()
-    yield text[start:]
-
-
-def _pieces(text: str) -> list[str]:
-    """The equations: a line that begins with a sign goes on with the one before, and a range of l is no equation."""
-    found: list[str] = []
-    for piece in _split(text):
-        equals = any(sign in piece for sign in ("=", r"\equiv", "≡"))
-        if RANGE.match(piece):
-            break  # l = L-1, ..., 1
-        if found and (not equals or GOES_ON.match(piece)):
-            found[-1] += " " + piece
-        elif piece.strip():
-            found.append(piece)
-    return found
-
-
-def _equation(text: str) -> Equation:
+def parsed(words: list[Word], text: str) -> tuple[list[Node], scripts.Letters]:
+    """The members of the chain that the words make, and how it writes layers. Raises BadInput."""
     from lark.exceptions import LarkError, UnexpectedToken, VisitError
 
-    text = REMARK.sub("", text).strip().rstrip(".,;:$ \n")
-    scanner = Scanner(text)
-    words = scanner.scan()
     how = scripts.letters(words, text)
     try:
         members: list[Node] = _parser().parse([Given(word, how, text) for word in words])
     except UnexpectedToken as error:
         at = getattr(error.token, "value", None)
         if isinstance(at, Given):
-            unread(text, f"cannot read on at {at.word.value!r}", at.word.start, at.word.end)
+            unread(text, f"cannot read on at {text[at.word.start : at.word.end]!r}", at.word.start, at.word.end)
         unread(text, "the formula breaks off here", len(text))
     except VisitError as error:
         if isinstance(error.orig_exc, BadInput):
@@ -322,4 +246,4 @@ def _equation(text: str) -> Equation:
         raise BadInput(f"cannot read the formula {text!r}") from None
     except LarkError as error:
         raise BadInput(f"cannot read the formula {text!r} ({type(error).__name__})") from None
-    return settled(members, words, scanner.python, how, text)
+    return members, how

@@ -8,74 +8,16 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
-import numpy as np
-
 from deltarule.errors import BadInput
-from deltarule.formula import grammar, mend, worlds
-from deltarule.formula.meaning import HIGHEST, Equation, symbols
-from deltarule.formula.tree import IN_PYTHON, Call, Jacobian, Node, Pair, Partial, Sum, Symbol, walk
-from deltarule.formula.values import Measured, Misfit, NoSuchIndex, places, ranges, value
+from deltarule.formula import equations, mend, worlds
+from deltarule.formula.compare import HOLDS, holds, worst
+from deltarule.formula.layering import symbols
+from deltarule.formula.meaning import HIGHEST, Equation
+from deltarule.formula.tree import IN_PYTHON, Call, Jacobian, Node, Pair, Partial, Symbol, walk
+from deltarule.formula.values import Misfit
 from deltarule.formula.verdict import Verdict
 from deltarule.formula.worlds import Change, Nets
 from deltarule.network import Network
-
-HOLDS = 1e-10
-
-
-def layers(members: list[Node], net: Measured) -> list[int]:
-    """The hidden layers at which every index exists; the output where none does."""
-    found = [one for member in members for one in symbols(member) if one.layer]
-    floating = any(one.layer and one.layer.base == "l" for one in found)
-    candidates = range(1, net.L + 1) if floating else [net.L]
-
-    def exists(l: int) -> bool:
-        try:
-            for one in found:
-                net.symbol(one.name, one.layer.at(l, net.L) if one.layer else 0)
-        except NoSuchIndex:
-            return False
-        return True
-
-    there = [l for l in candidates if exists(l)]
-    return [l for l in there if l < net.L] or there
-
-
-def error(truth: Node, member: Node, net: Measured, l: int) -> float:
-    """The member's relative distance from the truth, |member - truth| / |truth|. Raises Misfit."""
-    runs = ranges(truth, net, l)
-    bound = {one.letter for side in (truth, member) for one in walk(side) if isinstance(one, Sum)}
-    for letter, n in ranges(member, net, l).items():
-        if runs.setdefault(letter, n) != n and letter not in bound:
-            raise Misfit(f"{letter} runs over {runs[letter]} neurons in {truth} and over {n} in {member}")
-    parts = places(runs, bound)
-    true, came = value(truth, net, l, parts), value(member, net, l, parts)
-    if true.shape[-2:] != came.shape[-2:]:
-        shapes = [f"{one.shape[-2]} x {one.shape[-1]}" for one in (true, came)]
-        raise Misfit(f"{truth} is {shapes[0]}, and {member} is {shapes[1]}")
-    off, size = float(((came - true) ** 2).sum()), float((np.broadcast_to(true, (came - true).shape) ** 2).sum())
-    return float(np.sqrt(off / size)) if size > 0 else float("inf") if off > 0 else 0.0
-
-
-def worst(truth: Node, member: Node, nets: Nets) -> float:
-    """The largest error over networks and layers. Raises Misfit at the first shape that does not fit."""
-    with np.errstate(all="ignore"):
-        errors = [error(truth, member, net, l) for net in nets for l in layers([truth, member], net)]
-    if not errors:
-        raise BadInput(f"no layer of the network has all the indices of {truth} = {member}")
-    return max(errors, key=lambda one: (not np.isfinite(one), one))
-
-
-def holds(truth: Node, member: Node, nets: Nets) -> bool:
-    """Whether the member is the truth; most that are not fail on the first network and layer."""
-    try:
-        with np.errstate(all="ignore"):
-            for net in nets:
-                there = layers([truth, member], net)
-                if not there or not all(error(truth, member, net, l) <= HOLDS for l in there):
-                    return False
-    except (Misfit, NoSuchIndex, BadInput):
-        return False
-    return True
 
 
 def check_formula(text: str, net: Network | None = None, x: Any = None, y: Any = None) -> Verdict:
@@ -108,22 +50,22 @@ def check_formula(text: str, net: Network | None = None, x: Any = None, y: Any =
     >>> print(wrong.mended)
     delta^l = ((W^{l+1})^T delta^{l+1}) * sigma'(z^l)
     """
-    equations = grammar.read(text)
+    chains = equations.read(text)
     if net is None and (x is not None or y is not None):
         raise BadInput("x and y belong to a network; give net too")
     given = worlds.of_user(net, x, y) if net is not None else None
     found = []
-    for equation in equations:
+    for equation in chains:
         notation = IN_PYTHON.set(equation.python)
         try:
-            found.append(_judged(equation, given, len(equations)))
+            found.append(_judged(equation, given, len(chains)))
         finally:
             IN_PYTHON.reset(notation)
     errors = [one.error for one in found]
     bad = [one for one in found if one.faults]
     if bad:
         reason = "; and ".join(
-            f"{one.shown}: {fault}" if len(equations) > 1 and len(one.members) == 2 else fault
+            f"{one.shown}: {fault}" if len(chains) > 1 and len(one.members) == 2 else fault
             for one in bad
             for fault in one.faults
         )
@@ -219,7 +161,7 @@ def _is_scalar(node: Node) -> bool:
     return isinstance(node, Jacobian) and node.of.name == "W" and not node.of.part
 
 
-def _judged(equation: Equation, given: Nets | None, equations: int) -> Finding:
+def _judged(equation: Equation, given: Nets | None, shares: int) -> Finding:
     members, notes = equation.members, list(equation.notes)
     depth = _depth(equation, notes)
     if given is None and any(_is_scalar(one) for member in members for one in walk(member)):
@@ -253,7 +195,7 @@ def _judged(equation: Equation, given: Nets | None, equations: int) -> Finding:
             mended.append(member)
             continue
         basic = readings[0][1](member)
-        edits, better = mend.smallest(truth, basic, lambda one: holds(truth, one, (*first, *second)), equations)
+        edits, better = mend.smallest(truth, basic, lambda one: holds(truth, one, (*first, *second)), shares)
         mended.append(better)
         fault += f"; to mend it: {'; '.join(edits)}" if edits else ""
         finding.faults.append(f"{truth} = {member}: {fault}" if len(members) > 2 else fault)
@@ -262,8 +204,19 @@ def _judged(equation: Equation, given: Nets | None, equations: int) -> Finding:
     if finding.faults and given is None:
         finding.where = tuple(dict.fromkeys(_where(equation, truth, readings, first, second, depth)))
     if finding.faults and not finding.mended and not finding.where:
-        finding.faults[-1] += "; no one or two edits mend it"
+        finding.faults[-1] += f"; {_nearly(equation, truth, depth) or 'no one or two edits mend it'}"
     return finding
+
+
+def _nearly(equation: Equation, truth: Node, depth: int) -> str:
+    """The one edit after which a single equation holds for sigmoid layers or for tanh layers, or nothing."""
+    others = [member for member in equation.members if member is not truth]
+    for kind in ("sigmoid", "tanh") if len(others) == 1 and not equation.named else ():
+        nets = worlds.special(depth, kind, kind, "quadratic")
+        for phrase, better in mend.edits(others[0], truth):
+            if better != truth and holds(truth, better, nets):
+                return f"with {kind} layers this mends it: {phrase}"
+    return ""
 
 
 def _compared(truth: Node, member: Node, first: Nets, second: Nets) -> tuple[str, float | None]:
@@ -317,3 +270,4 @@ def _where(
             continue  # where sigma' is 1, it may stand anywhere
         if all(all_hold(worlds.same, readings, worlds.special(depth, *kind)) for kind in kinds):
             yield f"with {phrase}"
+            calls = calls or any("identity" in kind for kind in kinds)  # a linear output is said; all linear follows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import combinations
 
 from deltarule.formula.tree import (
     Call,
@@ -19,6 +20,7 @@ from deltarule.formula.tree import (
     Symbol,
     children,
     put,
+    rebuilt,
     walk,
 )
 
@@ -66,6 +68,8 @@ def edits(member: Node, truth: Node) -> Iterator[Edit]:
     for letter in sorted({letter for one in walk(member) if isinstance(one, Symbol) for letter in one.part}):
         if letter not in outer | bound:
             yield f"sum over {letter}", Sum(letter, member)
+    for j, k in combinations(sorted(outer), 2):
+        yield f"swap the letters {j} and {k}", rebuilt(member, lambda one, j=j, k=k: _swapped(one, j, k))
     if isinstance(member, Pair) and member.kind == "product" and member.left == Number(-1.0):
         yield "change the sign", member.right
     else:
@@ -86,6 +90,13 @@ def _other_derivatives(node: Node) -> Iterator[Edit]:
     for place, child in () if isinstance(node, (Partial, Jacobian)) else children(node):
         for phrase, better in _other_derivatives(child):
             yield phrase, put(node, place, better)
+
+
+def _swapped(node: Node, j: str, k: str) -> Node:
+    """A symbol with one component's letter for the other."""
+    if isinstance(node, Symbol):
+        return replace(node, part=node.part.translate(str.maketrans(j + k, k + j)))
+    return node
 
 
 def _missing(member: Node, truth: Symbol) -> Iterator[Edit]:

@@ -115,6 +115,9 @@ def _symbol(node: Symbol, kind: str, inner: str, word: Word, how: Letters, text:
     if mixed:
         return _symbol(replace(node, part=mixed[1]), kind, mixed[2], word, how, text)
     layer = _layer(inner, how)
+    if node.name in ("x", "y", "t"):
+        what = "x is the input, a^0" if node.name == "x" else "y is the target"
+        unread(text, f"{what}: it has no index but a component, as in {node.name}_j", word.start, word.end)
     if node.layer is not None and kind == "^" and inner.isdigit() and len(inner) == 1:
         return Power(node, int(inner))  # (a^l)^2
     if node.layer is not None:

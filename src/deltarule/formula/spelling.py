@@ -12,7 +12,8 @@ SAME = {
     "∂": r"\partial ", "∇": r"\nabla ", "⊙": r"\odot ", "∘": r"\circ ", "∗": "*", "•": r"\odot ", "⊗": r"\otimes ",
     "·": r"\cdot ", "⋅": r"\cdot ", "×": r"\times ", "′": "'", "’": "'", "‘": "'", "ᵀ": "^T", "⊤": r"\top ",
     "−": "-", "–": "-", "∑": r"\sum ", "Σ": r"\Sigma ", "≡": "=", "≔": "=", "⇒": r"\implies ", "←": "<-",
-    "≈": r"\approx ", "δ": r"\delta ", "Δ": r"\Delta ", "ϕ": r"\phi ", "φ": r"\phi ", "Θ": r"\Theta ", "θ": r"\theta ",
+    "≈": r"\approx ", "δ": r"\delta ", "Δ": r"\Delta ",
+    "ϕ": r"\phi ", "φ": r"\phi ", "Θ": r"\Theta ", "θ": r"\theta ",
     "η": r"\eta ", "α": r"\alpha ", "λ": r"\lambda ", "σ": r"\sigma ", "ς": r"\sigma ", "ŷ": r"\hat{y}",
     "\u200b": "", "\u2061": "", "\u2062": "", "\ufeff": "", "\t": " ", "\r": " ",
 }  # fmt: skip
@@ -76,7 +77,7 @@ DERIVED = r"(?:_prime|_derivative|_deriv|_grad|_slope|prime|_backward|_der)"
 OPTIONS = r"\s*(?:,?\s*(?:axis\s*=\s*-?\d|keepdims\s*=\s*True))*\s*"
 _WORDS = [
     ("SKIP", rf"\s+|\\(?:left|right|[bB]igg?[lrm]?){END}\s*\.?|\\(?:limits|nonumber|rm|bf|it|cal|mathrm){END}", ""),
-    ("SKIP", rf"\\(?:q?quad|(?:display|text)style|hfill|hspace\*?\{{[^{{}}]*\}}){END}|\\[,;:! ]|[~&$]|\\[()\[\]]", ""),
+    ("SKIP", rf"\\(?:q?quad|(?:display|text)style|hfill|hspace\*?\{{\w*\}}){END}|\\[,;:! ]|[~&$]|\\[()\[\]]", ""),
     ("SKIP", r"\\(?:begin|end)\s*\{[a-zA-Z]*\*?\}(?:\{[lcr]*\})?|\{\s*\}|self\.", ""),
     ("STOP", r"\\(?:approx|propto|leftarrow|gets|sim|le|leq|ge|geq|neq|ne)(?![a-zA-Z])|<-|[+-]=|[<>]", ""),
     ("EQUALS", rf"\\(?:overset|stackrel)\s*{NESTED}\s*(?:\{{\s*=\s*\}}|=)", "="),

@@ -93,7 +93,7 @@ class Measured:
         return np.diag(self.done.slope[l][0])
 
     def jacobian(self, top: tuple[str, int], of: tuple[str, int]) -> Array:
-        """d(top)/d(of) for z or a at one layer by z, a or b at one that is not later: one row per component on top."""
+        """d(top)/d(of) for z or a at one layer by z, a or b at another: a row for each component on top."""
         for name, l in (top, of):
             if not (0 if name == "a" else 1) <= l <= self.L:
                 raise NoSuchIndex
@@ -189,7 +189,7 @@ def _by_weight(node: Jacobian, net: Measured, l: int, parts: Parts) -> Array:
     """d(top)_i/dW_jk = d(top)_i/dz_j a_k: a weight acts through the z that it leads to."""
     layer = node.of.layer
     assert layer is not None  # every symbol has one when it is judged
-    j, k = node.of.part or ("", "")
+    j, k = (node.of.part[0], node.of.part[1]) if node.of.part else ("", "")
     if not j and net.symbol("W", layer.at(l, net.L)).size > 1:
         raise Misfit(f"{node} has three indices; write it in components, such as dz^l_j/dW^l_{{jk}}")
     through = Jacobian(node.top, Symbol("z", layer, j))
