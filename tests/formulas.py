@@ -169,6 +169,15 @@ TRUE = [
     "dZ1 = np.multiply(np.dot(W2.T, dZ2), 1 - np.power(np.tanh(Z1), 2))",
     r"\delta_k = (y_k - t_k) \sigma'(z_k)",
     r"\delta^L_k = (a^L_k - t_k) \sigma'(z^L_k)",
+    r"\frac{\partial C}{\partial b} = \delta",
+    r"z_j = \sum_i w_{ji} x_i + b_j",
+    r"\frac{\partial C}{\partial z} = \frac{\partial C}{\partial a}\frac{\partial a}{\partial z}",
+    r"\delta_{l,j} = \sigma'(z_{l,j}) \sum_k w_{l+1,kj}\delta_{l+1,k}",
+    r"\frac{\partial C}{\partial x} = (W^1)^T\delta^1",
+    r"(\delta^l)^T = (\delta^{l+1})^T W^{l+1} \operatorname{diag}(\sigma'(z^l))",
+    r"\delta ^ { l } = ( ( w ^ { l + 1 } ) ^ { T } \delta ^ { l + 1 } ) \odot \sigma ^ { \prime } ( z ^ { l } )",
+    "δ[l] = W[l+1].T @ δ[l+1] * σ'(z[l])",
+    "deltas[l] = weights[l+1].T.dot(deltas[l+1]) * activation_prime(zs[l])",
 ]
 
 FALSE = [
@@ -268,44 +277,22 @@ AT_THE_OUTPUT = [
 ]
 
 ELSEWHERE = [
-    (r"\delta_j = h'(a_j)\sum_k w_{kj}\delta_k", ["Bishop", "with ReLU layers"]),
     (r"\delta^{(2)} = (W^{(3)})^T\delta^{(3)} \odot a^{(2)} \odot (1-a^{(2)})", ["with sigmoid layers"]),
-    (r"\delta^{(l)} = ((W^{(l)})^T \delta^{(l+1)}) \bullet f'(z^{(l)})", ["lead from layer l to layer l+1"]),
-    (r"\delta^{(3)} = (\Theta^{(3)})^T\delta^{(4)} .* g'(z^{(3)})", ["lead from layer l to layer l+1"]),
     (r"\frac{\partial E}{\partial w_{ij}} = o_i \delta_j", ["W is laid out the other way"]),
-    (r"\frac{\partial J}{\partial W_{ij}^{(l)}} = a^{(l)}_j \delta_i^{(l+1)}", ["lead from layer l to layer l+1"]),
-    (r"\delta^L_j = a^L_j - y_j", AT_THE_OUTPUT),
-    (r"\delta = (\hat{y} - y)", AT_THE_OUTPUT),
     (r"\delta^L = (a^L - y) \odot a^L \odot (1 - a^L)", ["with sigmoid layers"]),
-    (r"\delta_k = (y_k - t_k)", AT_THE_OUTPUT),
     (r"\sigma'(z^l) = \sigma(z^l) \odot (1-\sigma(z^l))", ["with sigmoid layers"]),
     (r"\sigma'(z^l) = a^l \odot (1 - a^l)", ["with sigmoid layers"]),
     (r"\sigma'(z^l) = 1 - (a^l)^2", ["with tanh layers"]),
     (r"\sigma'(z^l) = 1 - a^l \odot a^l", ["with tanh layers"]),
-    ("a^l = w^l a^{l-1} + b^l", ["with linear layers, those without an activation"]),
-    ("z^{(l+1)} = W^{(l)} a^{(l)} + b^{(l)}", ["lead from layer l to layer l+1"]),
-    ("z^l = a^{l-1} W^l + b^l", ["z = a W + b"]),
     ("dZ1 = np.multiply(np.dot(W2.T, dZ2), 1 - np.power(A1, 2))", ["with tanh layers"]),
     ("dZ1 = np.multiply(np.dot(W2.T, dZ2), 1 - A1**2)", ["with tanh layers"]),
     ("delta1 = W2.T.dot(delta2) * a1 * (1 - a1)", ["with sigmoid layers"]),
-    ("delta1 = W2 @ delta2 * sp(z1)", ["W is laid out the other way"]),
-    ("delta1 = delta2 @ W2.T * sp(z1)", ["z = a W + b"]),
-    ("delta3 = a3 - y", AT_THE_OUTPUT),
-    ("dz2 = a2 - y", AT_THE_OUTPUT),
-    (r"\delta^l = \delta^{l+1} (W^{l+1})^T \odot \sigma'(z^l)", ["z = a W + b"]),
-    (r"\delta^l = \delta^{l+1} W^{l+1} \odot \sigma'(z^l)", ["z = a W^T + b"]),
-    (r"\delta^L = 2(a^L - y) \odot \sigma'(z^L)", ["with the cost |a - y|^2, without the factor 1/2"]),
-    (r"\frac{\partial C}{\partial W^l} = (a^{l-1})^T \delta^l", ["z = a W + b"]),
-    (r"\frac{\partial C}{\partial W^l} = a^{l-1} (\delta^l)^T", ["W is laid out the other way"]),
-    (r"\frac{\partial C}{\partial w^l_{jk}} = a^{l-1}_j \delta^l_k", ["W is laid out the other way", "z = a W + b"]),
-    (r"\frac{\partial C}{\partial W^l} = (\delta^l)^T a^{l-1}", ["z = a W^T + b"]),
-    (r"\delta^l = \sigma'(z^l) \odot W^{l+1} \delta^{l+1}", ["W is laid out the other way"]),
     ("delta1 = W2.T @ delta2 * (1 - np.power(a1, 2))", ["with tanh layers"]),
 ]
 """False in general, and true under these conventions, activations or costs and no others."""
 
 REFUSED = [
-    (r"\frac{\partial C}{\partial b} = \delta", "b has no layer"),
+    (r"\delta^l = ((w^{l+1})^{*} \delta^{l+1}) \odot \sigma'(z^l)", "cannot read the index"),
     ("dhidden = np.dot(dscores, W2.T)", "'dhidden' is not known"),
     ("W = W - eta * dW", "steps of training"),
     (r"W^l \leftarrow W^l - \eta \delta^l (a^{l-1})^T", "only equations are judged"),

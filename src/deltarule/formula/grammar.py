@@ -214,6 +214,8 @@ def _parser() -> Any:
             for one in (top, of):
                 if not isinstance(one, (Symbol, str)):
                     raise BadInput(f"a derivative by {one} is not read; differentiate by W, z, a or b at a layer")
+            if of.name == "x":
+                of = replace(of, name="a")  # the input is a^0
             return Jacobian(top, of) if isinstance(top, Symbol) else Partial(of)
 
         def ratio(self, given: list[Any]) -> Node:
@@ -238,7 +240,7 @@ def parsed(words: list[Word], text: str) -> tuple[list[Node], scripts.Letters]:
     except UnexpectedToken as error:
         at = getattr(error.token, "value", None)
         if isinstance(at, Given):
-            unread(text, f"cannot read on at {text[at.word.start : at.word.end]!r}", at.word.start, at.word.end)
+            unread(text, f"cannot read on at '{text[at.word.start : at.word.end]}'", at.word.start, at.word.end)
         unread(text, "the formula breaks off here", len(text))
     except VisitError as error:
         if isinstance(error.orig_exc, BadInput):

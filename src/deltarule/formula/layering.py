@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from deltarule.errors import BadInput
 from deltarule.formula.scripts import Letters
-from deltarule.formula.tree import Function, Jacobian, Layer, Node, Partial, Symbol, rebuilt, walk
+from deltarule.formula.tree import Call, Function, Jacobian, Layer, Node, Partial, Symbol, rebuilt, walk
 
 FROM_COMPONENTS = "layers follow from the components: w_jk leads from neuron k to neuron j"
 
@@ -64,6 +64,11 @@ def layered(members: list[Node], python: bool, how: Letters, notes: list[str]) -
         return _with(members, dict.fromkeys(bare, Layer("", 1)))
     if not bare:
         return members
+    nodes = [one for member in members for one in walk(member)]
+    derived = any(isinstance(one, (Partial, Jacobian, Call)) for one in nodes)
+    if derived and not written and not any(one.name in ("W", "x") for one in all_symbols):
+        notes.append("names without a layer belong to one layer l")
+        return _with(members, dict.fromkeys(bare, Layer("l")))
     one = bare[0]
     raise BadInput(
         f"{one} has no layer; expected {one.name}^l, {one.name}^{{l+1}} or the like "
@@ -142,6 +147,10 @@ def by_components(members: list[Node], from_first: bool = False) -> list[Node]:
                 offset.setdefault(above, offset[below] + by)
             if above in offset:
                 offset.setdefault(below, offset[above] - by)
+    inputs = [one.part for member in members for one in symbols(member) if one.name == "x" and one.part in offset]
+    if inputs:  # x is the input, at layer 0
+        base, by = "", offset[inputs[0]]
+        offset = {letter: layer - by for letter, layer in offset.items()}
     layer_of: dict[Symbol, Layer] = {}
     for member in members:
         for one in symbols(member):

@@ -69,7 +69,7 @@ def edits(member: Node, truth: Node) -> Iterator[Edit]:
         if letter not in outer | bound:
             yield f"sum over {letter}", Sum(letter, member)
     for j, k in combinations(sorted(outer), 2):
-        yield f"swap the letters {j} and {k}", rebuilt(member, lambda one, j=j, k=k: _swapped(one, j, k))
+        yield f"swap the letters {j} and {k}", _swapped(member, j, k)
     if isinstance(member, Pair) and member.kind == "product" and member.left == Number(-1.0):
         yield "change the sign", member.right
     else:
@@ -93,10 +93,12 @@ def _other_derivatives(node: Node) -> Iterator[Edit]:
 
 
 def _swapped(node: Node, j: str, k: str) -> Node:
-    """A symbol with one component's letter for the other."""
-    if isinstance(node, Symbol):
-        return replace(node, part=node.part.translate(str.maketrans(j + k, k + j)))
-    return node
+    """The same expression with one component's letter for the other."""
+
+    def swap(one: Node) -> Node:
+        return replace(one, part=one.part.translate(str.maketrans(j + k, k + j))) if isinstance(one, Symbol) else one
+
+    return rebuilt(node, swap)
 
 
 def _missing(member: Node, truth: Symbol) -> Iterator[Edit]:

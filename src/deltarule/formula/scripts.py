@@ -109,22 +109,25 @@ def _indexed(node: Node, kind: str, inner: str, word: Word, how: Letters, text: 
 def _symbol(node: Symbol, kind: str, inner: str, word: Word, how: Letters, text: str) -> Symbol | Power:
     if how.ends and inner in ("in", "out"):
         return replace(node, layer=Layer("l", -1 if inner == "in" else 0), part="k" if inner == "in" else "j")
+    mixed = re.fullmatch(r"([lL\d][+-]?\d*),([a-z]{1,2})", inner) if kind == "_" else None
+    if mixed:
+        return _symbol(replace(node, part=mixed[2]), "[", mixed[1], word, how, text)
     if kind == "_" and re.fullmatch(r"[a-z],?[a-z]?", inner) and inner not in how.below:
         return replace(node, part=inner.replace(",", ""))
     mixed = re.fullmatch(r"([a-z]{1,2}),([(\[]?[lL\d][+-]?\d*[)\]]?)", inner) if kind == "_" else None
     if mixed:
-        return _symbol(replace(node, part=mixed[1]), kind, mixed[2], word, how, text)
+        return _symbol(replace(node, part=mixed[1]), "[", mixed[2], word, how, text)
     layer = _layer(inner, how)
     if node.name in ("x", "y", "t"):
         what = "x is the input, a^0" if node.name == "x" else "y is the target"
         unread(text, f"{what}: it has no index but a component, as in {node.name}_j", word.start, word.end)
     if node.layer is not None and kind == "^" and inner.isdigit() and len(inner) == 1:
         return Power(node, int(inner))  # (a^l)^2
+    if layer is None:
+        what = f"cannot read the index '{inner}' of {node}; expected a layer such as l, l+1, L or 2"
+        unread(text, what, word.start, word.end)
     if node.layer is not None:
         unread(text, f"{node} has a layer already", word.start, word.end)
-    if layer is None:
-        what = f"cannot read the index {inner!r} of {node}; expected a layer such as l, l+1, L or 2"
-        unread(text, what, word.start, word.end)
     return replace(node, layer=layer)
 
 

@@ -174,6 +174,7 @@ EXPLAINED = {
     r"\prod": "write the formula for one layer l, without a product over layers",
     r"\log": "the cost's own formula is not judged, only its derivatives",
     r"\ln": "the cost's own formula is not judged, only its derivatives",
+    **dict.fromkeys((r"\|", "|", r"\lVert", r"\Vert"), "the cost's own formula is not judged, only its derivatives"),
     r"\exp": r"write \sigma for the activation",
     "u": "write z^l for the weighted input of layer l",
     "s": "write z^l for the weighted input of layer l",

@@ -148,7 +148,7 @@ class Scanner:
             if kind == "SKIP":
                 self.at = found.end()
             elif kind == "STOP":
-                what = f"{found[0].strip()!r} is no '=': only equations are judged, not updates or approximations"
+                what = f"'{found[0].strip()}' is no '=': only equations are judged, not updates or approximations"
                 unread(self.text, what, self.origin[self.at], self.origin[found.end()])
             elif kind == "STAR" and not self.python:
                 self.add("ODOT", "*", found.end())
@@ -184,12 +184,12 @@ class Scanner:
         return True
 
     def refuse(self) -> NoReturn:
-        found = re.compile(r"\\?[^\W\d_][\w.]*|.", re.DOTALL).match(self.plain, self.at)
+        found = re.compile(r"\\?[^\W\d_][\w.]*|\\.|.", re.DOTALL).match(self.plain, self.at)
         end = found.end() if found else self.at + 1
         word = self.plain[self.at : min(end, self.at + 30)]
         known = "known are W, b, z, a, x, y, delta, sigma, sigma', dC/d..., sums and products"
         more = EXPLAINED.get(word, known)
-        unread(self.text, f"{word!r} is not known here; {more}", self.origin[self.at], self.origin[end])
+        unread(self.text, f"'{word}' is not known here; {more}", self.origin[self.at], self.origin[end])
 
 
 def _value(kind: str, value: str, found: re.Match[str]) -> str:
