@@ -90,6 +90,8 @@ def test_python_is_judged_as_numpy_computes_it():
     # * and @ from left to right: sp(z) repeats over the columns of W.T, and W.T * delta does not fit.
     assert dr.check_formula("delta[l] = sp(z[l]) * W[l+1].T @ delta[l+1]").holds
     assert not dr.check_formula("delta[l] = W[l+1].T * delta[l+1] * sp(z[l])").holds
+    assert dr.check_formula("dC_dW[l] = delta[l] * a[l-1].T").holds  # a column times a row is every pair's product
+    assert not dr.check_formula(r"\partial C/\partial W^l = \delta^l * (a^{l-1})^T").holds
     assert not dr.check_formula("delta[l] = W[l+1].T @ (delta[l+1] * sp(z[l]))").holds
     # In a book's notation the same signs bind otherwise.
     assert dr.check_formula(r"\delta^l = \sigma'(z^l) * (W^{l+1})^T \delta^{l+1}").holds
