@@ -337,5 +337,6 @@ REFUSED = [
     (r"\partial C/\partial y = a^l", "by W, z, a or b"),
     ("a^l = b^l; a^l = b^l; a^l = b^l; a^l = b^l; a^l = b^l; a^l = b^l; a^l = b^l; ", "equations"),
     ("_k = a^l", "nothing stands before"),
+    (r"\delta^l = (W^{l+1})^T \delta^{l+1} \odot f'^{(l+1)}(z^l)", "the same layer at both"),
 ]
 """Each with what its error says."""

@@ -107,6 +107,12 @@ def _applied(node: Node) -> Node:
         function = node.left
         if function.layer and function.layer.base == "" and function.layer.offset == 2 and _is_named(function):
             return Power(Call(function.name, node.right), 2)  # tanh^2(z)
+        inside = {one.layer for one in symbols(node.right) if one.layer}
+        if function.layer and inside and function.layer not in inside:
+            raise BadInput(
+                f"{function.name} is written at layer {function.layer}, and its argument {node.right} is not of that "
+                f"layer; expected the same layer at both"
+            )
         return Call(function.name, node.right)
     return node
 
