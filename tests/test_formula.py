@@ -7,70 +7,12 @@ import time
 
 import numpy as np
 import pytest
+from formulas import ELSEWHERE, FALSE, REFUSED, TRUE
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import deltarule as dr
 from deltarule import cli
-
-TRUE = [
-    r"\delta^{l} = ((w^{l+1})^{T} \delta^{l+1}) \odot \sigma'(z^{l})",
-    r"\delta^l = ((W^{l+1})^\top \delta^{l+1}) \circ \sigma'(z^l)",
-    r"$$\delta^{l} = \left( (w^{ l + 1 })^T \delta^{l+1} \right) \odot \sigma'\left(z^l\right).$$",
-    r"\delta^{(l)} = (W^{(l+1)})^T \cdot \delta^{(l+1)} * \sigma^{\prime}(z^{(l)})",
-    r"\delta^l = W^{l+1 T} \delta^{l+1} \odot \sigma'(z^l)",
-    r"\delta^{l-1} = ((w^l)^T \delta^l) \odot \sigma'(z^{l-1})",
-    r"\sigma'(z^l) \odot ((w^{l+1})^T \delta^{l+1}) = \delta^l",
-    "δ^l = ((W^{l+1})ᵀ δ^{l+1}) ⊙ σ′(z^l)",
-    r"\delta^L = \nabla_a C \odot \sigma'(z^L)",
-    r"\delta^L = (a^L - y) \odot \sigma'(z^L)",
-    r"\delta^L = \frac{\partial C}{\partial a^L} \odot \sigma'(z^L)",
-    r"\delta^L_j = \frac{\partial C}{\partial a^L_j} \sigma'(z^L_j)",
-    r"\frac{\partial C}{\partial b^l_j} = \delta^l_j",
-    r"\partial C/\partial b^l = \delta^l",
-    r"\frac{\partial C}{\partial w^l_{jk}} = a^{l-1}_k \delta^l_j",
-    r"\partial C/\partial w_{jk}^l = \delta_j^l a_k^{l-1}",
-    r"\partial C / \partial W^l = \delta^l (a^{l-1})^T",
-    r"\partial C/\partial z^l = \delta^l",
-    r"\delta^l = \partial C/\partial z^l = ((w^{l+1})^T \delta^{l+1}) \odot \sigma'(z^l)",
-    r"\partial C/\partial a^l = (w^{l+1})^T \delta^{l+1}",
-    r"\delta^l_j = \sum_k w^{l+1}_{kj} \delta^{l+1}_k \sigma'(z^l_j)",
-    r"z^l = W^l a^{l-1} + b^l",
-    r"a^{l+1} = \sigma(z^{l+1}) = \sigma(W^{l+1} a^l + b^{l+1})",
-    r"a^1 = \sigma(W^1 x + b^1)",
-    r"\delta^{L-1} = ((w^L)^T \delta^L) \odot \sigma'(z^{L-1})",
-    "delta[l] = W[l+1].T @ delta[l+1] * sigma_prime(z[l])",
-    "dC_dW[l] = delta[l] @ a[l-1].T",
-    "dC_db[l] = delta[l]",
-]
-
-FALSE = [
-    (r"\delta^l = W^{l+1} \delta^{l+1} \odot \sigma'(z^{l+1})", "transpose W^{l+1}; take sigma' at l, not l+1"),
-    (r"\delta^l = ((w^{l+1})^{-1} \delta^{l+1}) \odot \sigma'(z^l)", "transpose W^{l+1}, do not invert it"),
-    (r"\delta^l = ((w^{l+1})^{+} \delta^{l+1}) \odot \sigma'(z^l)", "transpose W^{l+1}, do not invert it"),
-    (r"\sigma(z^{l+1}) = \sigma(W^{l+1} z^l + b^{l+1})", "take a^l, not z^l"),
-    (r"\delta^l = (w^{l+1} \delta^{l+1}) \odot \sigma'(z^l)", "transpose W^{l+1}"),
-    (r"\delta^l = ((w^{l+1})^T \delta^{l+1}) \odot \sigma'(z^{l+1})", "take sigma' at l, not l+1"),
-    (r"\delta^l = ((w^{l})^T \delta^{l+1}) \odot \sigma'(z^l)", "take W^{l+1}, not W^l"),
-    (r"\delta^l = ((w^{l+1})^T \delta^l) \odot \sigma'(z^l)", "take delta^{l+1}, not delta^l"),
-    (r"\delta^l = ((w^{l+1})^T \delta^{l+1}) \odot \sigma'(a^l)", "take z^l, not a^l"),
-    (r"\delta^l = ((w^{l+1})^T \delta^{l+1}) \odot \sigma(z^l)", "take sigma', not sigma"),
-    (r"\delta^l = (w^{l+1})^T \delta^{l+1}", "multiply elementwise by sigma'(z^l)"),
-    (r"\delta^l = -((w^{l+1})^T \delta^{l+1}) \odot \sigma'(z^l)", "change the sign"),
-    (r"\delta^l = ((w^{l+1})^T \odot \delta^{l+1}) \odot \sigma'(z^l)", "as matrices"),
-    (r"\delta^l = ((w^{l+1})^T \delta^{l+1}) \cdot \sigma'(z^l)", "elementwise"),
-    (r"\delta^L = (y - a^L) \odot \sigma'(z^L)", "change the sign"),
-    (r"\delta^L = (z^L - y) \odot \sigma'(z^L)", "take a^L, not z^L"),
-    (r"\delta^L = a^L - y", "multiply elementwise by sigma'(z^L)"),
-    (r"\delta^L = \nabla_a C", "multiply elementwise by sigma'(z^L)"),
-    (r"\partial C/\partial b^l = \delta^l \odot \sigma'(z^l)", "leave out sigma'(z^l)"),
-    (r"\partial C/\partial W^l = \delta^l a^{l-1}", "transpose a^{l-1}"),
-    (r"\partial C/\partial W^l = \delta^l (a^l)^T", "take a^{l-1}, not a^l"),
-    (r"\partial C/\partial W^l = \delta^l (z^{l-1})^T", "take a^{l-1}, not z^{l-1}"),
-    (r"\partial C/\partial w^l_{jk} = a^l_k \delta^l_j", "take a^{l-1}_k, not a^l_k"),
-    (r"\delta^l_j = \sum_k w^{l+1}_{jk} \delta^{l+1}_k \sigma'(z^l_j)", "swap the indices of W^{l+1}_{jk}"),
-    (r"z^l = (W^l)^T a^{l-1} + b^l", "do not transpose W^l"),
-    (r"z^l = W^l a^{l-1} - b^l", "change the sign of b^l"),
-    ("delta[l] = W[l+1].T * delta[l+1] * sigma_prime(z[l])", "as matrices"),
-]
 
 
 @pytest.mark.parametrize("text", TRUE)
@@ -86,6 +28,80 @@ def test_the_false_do_not_and_are_mended(text, edit):
     assert not verdict.holds
     assert edit in verdict.reason, verdict
     assert verdict.error is None or verdict.error > 1e-10
+    assert dr.check_formula(verdict.mended).holds, verdict
+
+
+@pytest.mark.parametrize(("text", "where"), ELSEWHERE)
+def test_a_formula_of_another_book_is_false_here_and_said_to_hold_there(text, where):
+    verdict = dr.check_formula(text)
+    assert not verdict.holds
+    assert len(verdict.holds_where) == len(where), verdict
+    assert all(part in whole for part, whole in zip(where, verdict.holds_where, strict=True)), verdict
+    assert "it does hold" in verdict.reason
+
+
+@pytest.mark.parametrize(("text", "said"), REFUSED)
+def test_what_cannot_be_read_is_refused_with_the_way_out(text, said):
+    with pytest.raises(dr.BadInput) as refused:
+        dr.check_formula(text)
+    assert said in str(refused.value)
+
+
+def test_an_error_points_at_its_place():
+    with pytest.raises(dr.BadInput) as refused:
+        dr.check_formula(r"δ^l = (W^{l+1})ᵀ \foo^{l+1}")
+    _, line, caret = str(refused.value).splitlines()
+    assert line[caret.index("^") : caret.rindex("^") + 1] == r"\foo"
+
+
+def test_the_two_formulas_that_readers_meet():
+    assert dr.check_formula(r"\delta^{l} = ((w^{l+1})^{T} \delta^{l+1}) \odot \sigma'(z^{l})").holds
+    second = dr.check_formula(
+        r"\sigma(z^{l+1}) = \sigma(W^{l+1} z^l + b^{l+1}), \delta^{l} = W^{l+1} \delta^{l+1} \odot \sigma'(z^{l+1})"
+    )
+    for wrong in ("take a^l, not z^l", "transpose W^{l+1}", "take sigma' at l, not l+1"):
+        assert wrong in second.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        (
+            r"\delta_j = h'(z_j) \sum_k w_{kj} \delta_k",
+            "delta^l_j = sigma'(z^l_j) (sum_k W^{l+1}_{kj} delta^{l+1}_k) (",
+        ),
+        (r"\partial C/\partial W^l = \delta^l \otimes a^{l-1}", "outer product"),
+        (r"\delta^l = (W^{l+1})^T \delta^{l+1} \otimes \sigma'(z^l)", "elementwise product"),
+        ("delta = np.dot(W[-l+1].T, delta) * sp", "delta[l] = (W[l+1].T @ delta[l+1]) * sigma_prime(z[l]) ("),
+        ("delta3 = (a3 - y) * sp(z3)", "layer 3 is the output layer"),
+        ("delta[l] = delta[l+1] @ W[l+1] * sp(z[l])", "samples are rows"),
+        ("dW1 = dz1 @ x.T / m", "the number of samples is 1"),
+        (r"\delta_k = (y_k - t_k) \sigma'(z_k)", "y is the output a^L"),
+    ],
+)
+def test_what_can_be_meant_in_several_ways_is_read_aloud(text, read):
+    verdict = dr.check_formula(text)
+    assert verdict.holds
+    assert read in verdict.read_as
+    assert verdict.read_as in str(verdict)
+
+
+def test_python_is_judged_as_numpy_computes_it():
+    # * and @ from left to right: sp(z) repeats over the columns of W.T, and W.T * delta does not fit.
+    assert dr.check_formula("delta[l] = sp(z[l]) * W[l+1].T @ delta[l+1]").holds
+    assert not dr.check_formula("delta[l] = W[l+1].T * delta[l+1] * sp(z[l])").holds
+    assert dr.check_formula("dC_dW[l] = delta[l] * a[l-1].T").holds  # a column times a row is every pair's product
+    assert not dr.check_formula(r"\partial C/\partial W^l = \delta^l * (a^{l-1})^T").holds
+    assert not dr.check_formula("delta[l] = W[l+1].T @ (delta[l+1] * sp(z[l]))").holds
+    # In a book's notation the same signs bind otherwise.
+    assert dr.check_formula(r"\delta^l = \sigma'(z^l) * (W^{l+1})^T \delta^{l+1}").holds
+
+
+def test_each_member_of_a_chain_is_judged():
+    verdict = dr.check_formula(
+        r"\delta^l = \partial C/\partial z^l = (W^{l+1})^T \delta^{l+1} = \partial C/\partial a^l"
+    )
+    assert verdict.reason.count("multiply elementwise by sigma'(z^l)") == 2
 
 
 def test_shapes_come_first_and_are_named():
@@ -116,6 +132,46 @@ def test_the_hostile_are_refused_in_time(text):
     with pytest.raises(dr.BadInput):
         dr.check_formula(text)
     assert time.perf_counter() - start < 1
+
+
+ATOMS = [
+    *(r"\delta", "W", "w", "z", "a", "b", "x", "y", "^{l+1}", "^l", "^{l-1}", "^T", "^{-1}", "^", "_", "_j", "_{jk}"),
+    *("_k", "{", "}", "(", ")", "[", "]", r"\sigma'", r"\sigma", r"\odot", r"\otimes", "*", "@", ".", ".T", ",", "="),
+    *("+", "-", "/", r"\frac", r"\partial", "C", r"\sum_k", r"\sum_j", "2", "0", "1e9", "'", r"\nabla_a", "diag("),
+    *(r"\\", ";", r"\text{", "&", "$", "**", "np.dot(", "inv(", "W2", "z1", "[l+1]", "m", r"\tanh", "d", "and", " "),
+]
+
+
+@st.composite
+def damaged(draw):
+    """A formula with a few pieces lost, doubled or put in."""
+    text = draw(st.sampled_from(TRUE + [false for false, _ in FALSE]))
+    for _ in range(draw(st.integers(1, 3))):
+        at, to = sorted(draw(st.tuples(*[st.integers(0, len(text))] * 2)))
+        text = text[:at] + draw(st.sampled_from([text[at:to], "", *ATOMS])) + text[min(to, at + 4) :]
+    return text
+
+
+def random_text():
+    return st.one_of(
+        st.text(max_size=100),
+        st.lists(st.sampled_from(ATOMS), max_size=40).map(" ".join),
+        st.builds(lambda one, n: "a^l = " + one * n, st.sampled_from(ATOMS), st.integers(1, 400)),
+        damaged(),
+    )
+
+
+@settings(max_examples=500, deadline=None, derandomize=True, database=None)
+@given(random_text())
+def test_every_text_is_judged_or_refused_in_time(text):
+    start = time.perf_counter()
+    try:
+        verdict = dr.check_formula(text)
+    except dr.BadInput:
+        verdict = None
+    assert time.perf_counter() - start < 2
+    if verdict is not None and verdict.mended:
+        assert dr.check_formula(verdict.mended).holds, verdict
 
 
 def test_the_longest_that_is_judged_ends_in_time():

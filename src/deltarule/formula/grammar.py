@@ -1,116 +1,97 @@
-"""From text to tree: LaTeX as it is pasted, and Python notation.
+"""From words to a tree: the grammar.
 
-The text is bounded in length and nesting before the parser sees it, and the parser is LALR, so its time grows
-with the length alone. Products bind as the book writes them: a juxtaposition before an elementwise product.
+The parser is LALR, so its time grows with the length alone. Products bind as they are written in books: a
+juxtaposition before an elementwise product. In Python notation * and @ bind alike.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 from deltarule.errors import BadInput
-from deltarule.formula.tree import Call, Layer, Mark, Node, Number, Pair, Partial, Sum, Symbol, walk
-
-LONGEST = 2000
-DEEPEST = 25
-MOST_NODES = 60
-MOST_LETTERS = 3
+from deltarule.formula import scripts
+from deltarule.formula.tree import (
+    Call,
+    Function,
+    Jacobian,
+    Layer,
+    Mark,
+    Node,
+    Number,
+    Pair,
+    Partial,
+    Power,
+    Sum,
+    Symbol,
+)
+from deltarule.formula.words import Word, unread
 
 GRAMMAR = r"""
 start: expr (EQUALS expr)*
-?expr: term | MINUS term -> negative | expr PLUS term -> plus | expr MINUS term -> minus
-?term: product | term ODOT product -> elementwise
+?expr: term | MINUS term -> negative | PLUS term -> same | expr PLUS term -> plus | expr MINUS term -> minus
+?term: product | term ODOT product -> elementwise | term TENSOR product -> tensor
 ?product: marked | product marked -> product | product CDOT marked -> dotted
-?marked: atom | marked SUP -> script | marked SUB -> script | marked INDEX -> script | marked PYT -> script
-?atom: "(" expr ")" | "{" expr "}"
-    | SLOPE atom -> slope
-    | SIGMA atom -> sigma
-    | INVERSE "(" expr ")" -> inverse
+    | product STAR marked -> star | product OVER marked -> over
+?marked: atom | marked SCRIPT -> script | marked PRIME -> prime | marked PYT -> turned | marked POWER -> power
+    | marked OVER_SAMPLES -> itself | marked DOT OPEN expr CLOSE -> method
+?atom: OPEN expr CLOSE -> group
+    | function
+    | function OPEN expr CLOSE -> call
+    | DIAG OPEN expr CLOSE -> diag
+    | DIAGONAL OPEN expr CLOSE -> diagonal
+    | INVERSE OPEN expr CLOSE -> inverse
+    | TRANSPOSE OPEN expr CLOSE -> transposed
+    | WHOLE OPEN expr OPTION+ CLOSE -> whole
+    | MULTIPLY OPEN expr COMMA expr CLOSE -> multiplied
     | NUMBER -> number
-    | SYMBOL -> symbol
-    | GRADIENT -> gradient
-    | DC OVER var -> partial
-    | FRAC "{" DC "}" "{" D var "}" -> fraction
-    | PYPARTIAL -> pypartial
-    | SUM atom_product -> total
-?atom_product: marked | atom_product marked -> product
-var: SYMBOL | var SUP -> script | var SUB -> script | var INDEX -> script
+    | NAME -> name
+    | OF_C -> of_c
+    | COST_SLOPE -> cost_slope
+    | GRADIENT variable COST -> gradient
+    | FRACTION OPEN derived CLOSE OPEN PARTIAL variable CLOSE -> fraction
+    | FRACTION OPEN expr CLOSE OPEN expr CLOSE -> ratio
+    | derived OVER PARTIAL variable -> stroke
+    | SUM product -> total
+derived: PARTIAL (COST | variable)
+?variable: NAME -> name | variable SCRIPT -> script | OPEN variable CLOSE -> group
+function: SLOPE | SIGMA | function SCRIPT -> script | function PRIME -> prime
 
-EQUALS: /==?/
-PLUS: "+"
-MINUS: "-"
-ODOT.5: /\\odot|\\circ|\\ast|\*/
-CDOT.5: /\\cdot|@/
-SUP.4: /\^\s*(\{[^{}]*(\{[^{}]*\}[^{}]*)*\}|\\[a-z]+|[A-Za-z0-9+])/
-SUB.4: /_\s*(\{[^{}]*\}|[A-Za-z0-9])/
-INDEX.4: /\[[^\[\]]*\]/
-PYT.4: /\.T\b/
-SLOPE.9: /(\\sigma|sigma)\s*('|\^\s*\{?\s*\\prime\s*\}?)|sigma_prime|sigmoid_prime/
-SIGMA.8: /\\sigma|sigma\b/
-INVERSE.9: /np\.linalg\.(inv|pinv)|inv\b|pinv\b/
-GRADIENT.9: /(\\nabla|nabla|grad)\s*_\s*(\{\s*a(\s*\^\s*(\{\s*L\s*\}|L))?\s*\}|a)\s*_?\s*C/
-PYPARTIAL.9: /dC_?\/?d[Wwzab]\b/
-FRAC.9: /\\[dt]?frac/
-DC.8: /\\partial\s*C/
-OVER.8: /\/\s*\\partial/
-D.7: /\\partial/
-SUM.9: /\\sum\s*(\\limits)?\s*_\s*(\{\s*[a-z]\s*\}|[a-z])/
-SYMBOL.6: /\\delta|delta(?![a-z])|[WwzabxyC]/
-NUMBER: /\d{1,15}(\.\d{1,15})?(?!\d)/
-%ignore /\s+/
+%declare EQUALS PLUS MINUS ODOT TENSOR CDOT STAR OVER SCRIPT PRIME PYT POWER OVER_SAMPLES DOT OPEN CLOSE DIAG DIAGONAL
+%declare INVERSE TRANSPOSE WHOLE OPTION MULTIPLY COMMA NUMBER NAME OF_C COST_SLOPE GRADIENT FRACTION PARTIAL
+%declare COST SUM SLOPE SIGMA
 """
 
-SAME = {
-    "δ": r"\delta ", "σ": r"\sigma ", "∂": r"\partial ", "∇": r"\nabla ", "⊙": r"\odot ", "∘": r"\circ ",
-    "·": r"\cdot ", "′": "'", "’": "'", "ᵀ": "^T", "−": "-", "∑": r"\sum ", "Σ": r"\sum ", "⊤": r"\top ",
-}  # fmt: skip
-DRESS = re.compile(
-    r"\\left(?![a-z])|\\right(?![a-z])|\\[bB]ig[glr]?(?![a-z])|\\(quad|qquad|displaystyle)(?![a-z])|\\[,;:! ]|\\\\"
-    r"|\\(begin|end)\{(align|aligned|equation|gather|eqnarray)\*?\}|[$&~]|\\[\[\]]"
-    r"|\\(mathbf|boldsymbol|bm|mathrm|vec|mathsf|text|rm|bf)(?![a-z])"
-)
-LAYER = re.compile(r"[(\[]?([lL])?([+-]?\d+)?[)\]]?")
-TRANSPOSE = re.compile(r",?(T|\\top|\\intercal|\\mathsf\{?T\}?|\{T\})$")
 
+@dataclass(frozen=True)
+class Given:
+    """A word with what the tree's maker has to know of its formula."""
 
-def _mark(node: Node, text: str) -> Node:
-    """A superscript, a subscript, an index or `.T` applied to what stands before it."""
-    kind, body = text[0], re.sub(r"\s", "", text[1:])
-    while body.startswith("{") and body.endswith("}"):
-        body = body[1:-1]
-    if kind == ".":
-        return Mark("T", node)
-    if kind == "[":
-        body = body.removesuffix("]")
-    if kind == "^" and body in ("T", "\\top", "\\intercal"):
-        return Mark("T", node)
-    if kind == "^" and body in ("-1", "+", "\\dagger"):
-        return Mark("-1" if body == "-1" else "+", node)
-    if isinstance(node, Mark) and kind == "_" and node.kind == "T":
-        return Mark("T", _mark(node.of, text))
-    if not isinstance(node, Symbol):
-        raise BadInput(f"{text!r} behind {node}: only W, z, a, b and delta take an index")
-    if kind == "_" and re.fullmatch(r"[a-km-z],?[a-km-z]?", body):
-        return Symbol(node.name, node.layer, body.replace(",", ""))
-    transposed = kind == "^" and TRANSPOSE.search(body)
-    found = LAYER.fullmatch(TRANSPOSE.sub("", body) if transposed else body)
-    if not found or not body or node.layer is not None:
-        raise BadInput(f"cannot read the index {text!r} of {node}; expected a layer such as l, l+1, L or 2")
-    layer = Layer(found[1] or "", int(found[2] or 0))
-    made = Symbol(node.name, layer, node.part)
-    return Mark("T", made) if transposed else made
+    word: Word
+    how: scripts.Letters
+    text: str
 
-
-def _symbol(text: str) -> Symbol:
-    return Symbol({"w": "W", "\\delta": "delta"}.get(text, text), Layer("", 0) if text == "x" else None)
+    def __str__(self) -> str:
+        return self.word.value
 
 
 @cache
 def _parser() -> Any:
     """Lark's parser, made at the first use: importing deltarule does not import lark."""
-    from lark import Lark, Transformer
+    from lark import Lark, Token, Transformer
+    from lark.lexer import Lexer
+
+    class Words(Lexer):
+        """Hands the scanner's words to the parser."""
+
+        def __init__(self, conf: Any) -> None:
+            pass
+
+        def lex(self, given: Any, parser_state: Any = None) -> Iterator[Token]:
+            for one in given:
+                yield Token(one.word.kind, one)
 
     class Build(Transformer):  # type: ignore[type-arg]
         """Each rule of the grammar as a node, made while parsing: no recursion over the text's tree."""
@@ -121,6 +102,11 @@ def _parser() -> Any:
         def negative(self, given: list[Any]) -> Node:
             return Pair("product", Number(-1.0), given[1])
 
+        def same(self, given: list[Any]) -> Node:
+            return given[1]  # type: ignore[no-any-return]
+
+        group = same
+
         def plus(self, given: list[Any]) -> Node:
             return Pair("plus", given[0], given[2])
 
@@ -130,109 +116,136 @@ def _parser() -> Any:
         def elementwise(self, given: list[Any]) -> Node:
             return Pair("elementwise", given[0], given[2])
 
+        def tensor(self, given: list[Any]) -> Node:
+            return Pair("tensor", given[0], given[2])
+
+        def star(self, given: list[Any]) -> Node:
+            return Pair("star", given[0], given[2])
+
+        def over(self, given: list[Any]) -> Node:
+            return Pair("over", given[0], given[2])
+
         def product(self, given: list[Any]) -> Node:
             return Pair("product", given[0], given[-1])
 
         dotted = product
 
+        def method(self, given: list[Any]) -> Node:
+            return Pair("product", given[0], given[3])
+
         def script(self, given: list[Any]) -> Node:
-            return _mark(given[0], str(given[1]))
+            at: Given = given[1].value
+            return scripts.marked(given[0], at.word, at.how, at.text)
 
-        def slope(self, given: list[Any]) -> Node:
-            return Call("sigma'", given[1])
+        def prime(self, given: list[Any]) -> Node:
+            at: Given = given[1].value
+            return scripts.marked(given[0], Word("SCRIPT", "^'", at.word.start, at.word.end), at.how, at.text)
 
-        def sigma(self, given: list[Any]) -> Node:
-            return Call("sigma", given[1])
+        def turned(self, given: list[Any]) -> Node:
+            return Mark("T", given[0])
+
+        def transposed(self, given: list[Any]) -> Node:
+            return Mark("T", given[2])
+
+        def power(self, given: list[Any]) -> Node:
+            return Power(given[0], int(str(given[1])))
+
+        def itself(self, given: list[Any]) -> Node:
+            return given[0]  # type: ignore[no-any-return]
+
+        def whole(self, given: list[Any]) -> Node:
+            return given[2]  # type: ignore[no-any-return]
+
+        def function(self, given: list[Any]) -> Node:
+            return Function(str(given[0]))
+
+        def call(self, given: list[Any]) -> Node:
+            return Pair("product", given[0], given[2])  # made a call with the others, in `meaning`
+
+        def diag(self, given: list[Any]) -> Node:
+            return Call("diag", given[2])
+
+        def diagonal(self, given: list[Any]) -> Node:
+            return Call("diag", Pair("product", Function("sigma'"), given[2]))
 
         def inverse(self, given: list[Any]) -> Node:
-            return Mark("+" if "pinv" in given[0] else "-1", given[1])
+            return Mark("+" if given[0] == "pinv" else "-1", given[2])
+
+        def multiplied(self, given: list[Any]) -> Node:
+            how, left, right = str(given[0]), given[2], given[4]
+            if how == "power":
+                if not (isinstance(right, Number) and right.value in range(1, 10)):
+                    raise BadInput(f"np.power takes a whole number from 1 to 9 here, not {right}")
+                return Power(left, int(right.value))
+            if how == "outer":
+                return Pair("product", left, Mark("T", right))
+            return Pair("star" if how == "multiply" else "product", left, right)
 
         def number(self, given: list[Any]) -> Node:
             return Number(float(given[0]))
 
-        def symbol(self, given: list[Any]) -> Node:
-            return _symbol(str(given[0]))
+        def name(self, given: list[Any]) -> Node:
+            name = str(given[0])
+            if name == "aL":
+                return Symbol("a", Layer("L"))
+            return Symbol(name, Layer("", 0) if name == "x" else None)
 
-        var = symbol
+        def of_c(self, given: list[Any]) -> Node:
+            return Partial(Symbol(str(given[0]), None))
 
-        def gradient(self, given: list[Any]) -> Node:
+        def cost_slope(self, given: list[Any]) -> Node:
             return Partial(Symbol("a", Layer("L")))
 
-        def partial(self, given: list[Any]) -> Node:
-            return Partial(given[-1])
+        def derived(self, given: list[Any]) -> Any:
+            return given[1]
 
-        fraction = partial
+        def fraction(self, given: list[Any]) -> Node:
+            return self.derivative(given[2], given[6])
 
-        def pypartial(self, given: list[Any]) -> Node:
-            return Symbol("dC/d" + _symbol(str(given[0])[-1]).name, None)  # its index is still to come
+        def stroke(self, given: list[Any]) -> Node:
+            return self.derivative(given[0], given[3])
+
+        def gradient(self, given: list[Any]) -> Node:
+            of = given[1]
+            bare = isinstance(of, Symbol) and of == Symbol("a", None)
+            return self.derivative("C", replace(of, layer=Layer("L")) if bare else of)  # nabla_a C, as in the book
+
+        def derivative(self, top: Any, of: Any) -> Node:
+            for one in (top, of):
+                if not isinstance(one, (Symbol, str)):
+                    raise BadInput(f"a derivative by {one} is not read; differentiate by W, z, a or b at a layer")
+            if of.name == "x":
+                of = replace(of, name="a")  # the input is a^0
+            return Jacobian(top, of) if isinstance(top, Symbol) else Partial(of)
+
+        def ratio(self, given: list[Any]) -> Node:
+            return Pair("over", given[2], given[5])
 
         def total(self, given: list[Any]) -> Node:
-            letter = re.sub(r"[{}\s]", "", str(given[0]).split("_", 1)[1])
-            return Sum(letter, given[1])
+            node = given[1]
+            for letter in reversed(str(given[0])):
+                node = Sum(letter, node)
+            return node  # type: ignore[no-any-return]
 
-    return Lark(GRAMMAR, parser="lalr", transformer=Build(), maybe_placeholders=False)
+    return Lark(GRAMMAR, parser="lalr", lexer=Words, transformer=Build(), maybe_placeholders=False)
 
 
-def read(text: str) -> list[Node]:
-    r"""The members of a chain of equations, each as a tree. Raises BadInput for what cannot be read.
+def parsed(words: list[Word], text: str) -> tuple[list[Node], scripts.Letters]:
+    """The members of the chain that the words make, and how it writes layers. Raises BadInput."""
+    from lark.exceptions import LarkError, UnexpectedToken, VisitError
 
-    >>> [str(member) for member in read(r"\delta^l = ((w^{l+1})^T \delta^{l+1}) \odot \sigma'(z^l)")]
-    ['delta^l', "((W^{l+1})^T delta^{l+1}) * sigma'(z^l)"]
-    """
-    if not isinstance(text, str):
-        raise BadInput(f"a formula is text; got {type(text).__name__}")
-    if len(text) > LONGEST:
-        raise BadInput(f"the formula has {len(text)} characters; at most {LONGEST} are read")
-    if not text.strip():
-        raise BadInput(r"the formula is empty; expected one such as \delta^L = \nabla_a C \odot \sigma'(z^L)")
-    depth = deepest = 0
-    for letter in text:
-        depth += (letter in "({[") - (letter in ")}]")
-        deepest = max(deepest, depth)
-    if deepest > DEEPEST:
-        raise BadInput(f"the formula's brackets are nested {deepest} deep; at most {DEEPEST} are read")
-    plain = text.strip()
-    for one, other in SAME.items():
-        plain = plain.replace(one, other)
-    plain = DRESS.sub(" ", plain).strip().rstrip(".,;")
-    from lark.exceptions import LarkError, UnexpectedInput, VisitError
-
+    how = scripts.letters(words, text)
     try:
-        members: list[Node] = _parser().parse(plain)
-    except UnexpectedInput as error:
-        at = error.pos_in_stream
-        where = f"at {plain[at : at + 20]!r}" if at is not None and 0 <= at < len(plain) else "at its end"
-        raise BadInput(f"cannot read the formula {where}") from None
+        members: list[Node] = _parser().parse([Given(word, how, text) for word in words])
+    except UnexpectedToken as error:
+        at = getattr(error.token, "value", None)
+        if isinstance(at, Given):
+            unread(text, f"cannot read on at '{text[at.word.start : at.word.end]}'", at.word.start, at.word.end)
+        unread(text, "the formula breaks off here", len(text))
     except VisitError as error:
         if isinstance(error.orig_exc, BadInput):
             raise error.orig_exc from None
-        raise BadInput("cannot read the formula") from None
+        raise BadInput(f"cannot read the formula {text!r}") from None
     except LarkError as error:
-        raise BadInput(f"cannot read the formula ({type(error).__name__})") from None
-    _require_whole(members)
-    return members
-
-
-def _require_whole(members: list[Node]) -> None:
-    """An equation, of a size that can be judged, whose symbols all name their layer."""
-    if len(members) < 2:
-        raise BadInput("the formula has no '='; expected an equation, or a chain of them")
-    nodes = [node for member in members for node in walk(member)]
-    if len(nodes) > MOST_NODES:
-        raise BadInput(f"the formula has {len(nodes)} parts; at most {MOST_NODES} are judged")
-    letters = {letter for node in nodes if isinstance(node, Symbol) for letter in node.part}
-    sums = [node for node in nodes if isinstance(node, Sum)]
-    if len(letters) > MOST_LETTERS or len(sums) > MOST_LETTERS:
-        raise BadInput(f"the formula has more than {MOST_LETTERS} component letters or sums: too many to judge")
-    for total in sums:
-        if not any(isinstance(one, Symbol) and total.letter in one.part for one in walk(total.of)):
-            raise BadInput(f"{total}: nothing in the sum has the index {total.letter}")
-    for node in nodes:
-        if isinstance(node, Partial) and (not isinstance(node.of, Symbol) or node.of.name not in tuple("Wzab")):
-            raise BadInput(f"{node}: C is differentiated by W, z, a or b at a layer")
-        if isinstance(node, Symbol) and node.name == "C":
-            raise BadInput("C stands alone; expected it in a derivative such as \\partial C/\\partial z^l")
-        if isinstance(node, Symbol) and node.layer is None and node.name != "y":
-            raise BadInput(f"{node} has no layer; expected {node}^l, {node}^{{l+1}} or the like")
-        if isinstance(node, Symbol) and node.part and len(node.part) != (2 if node.name.endswith("W") else 1):
-            raise BadInput(f"{node} has the wrong number of component letters")
+        raise BadInput(f"cannot read the formula {text!r} ({type(error).__name__})") from None
+    return members, how

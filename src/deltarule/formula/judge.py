@@ -3,114 +3,21 @@
 from __future__ import annotations
 
 import math
-from functools import cache
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from deltarule import inputs
-from deltarule.activations import ACTIVATIONS
-from deltarule.costs import COSTS
 from deltarule.errors import BadInput
-from deltarule.formula import grammar, mend
-from deltarule.formula.tree import Node, Partial, Sum, Symbol, walk
-from deltarule.formula.values import Measured, Misfit, NoSuchIndex, ranges, value
+from deltarule.formula import equations, mend, worlds
+from deltarule.formula.compare import HOLDS, holds, worst
+from deltarule.formula.layering import symbols
+from deltarule.formula.meaning import HIGHEST, Equation
+from deltarule.formula.tree import IN_PYTHON, Call, Jacobian, Node, Pair, Partial, Symbol, walk
+from deltarule.formula.values import Misfit
 from deltarule.formula.verdict import Verdict
+from deltarule.formula.worlds import Change, Nets
 from deltarule.network import Network
-
-Array = npt.NDArray[Any]
-
-HOLDS = 1e-10
-SAMPLES = 3
-PLACES = 200
-"""How many components of a matrix are compared; drawn, where there are more."""
-
-UNEQUAL, EQUAL = (5, 4, 6, 3, 2), (4, 4, 4, 4, 4)
-
-
-def drawn(sizes: tuple[int, ...], hidden: str, seed: int) -> Measured:
-    """A random network and sample."""
-    rng = np.random.default_rng(seed)
-    none, layers = np.empty(0), range(1, len(sizes))
-    W = [none, *(rng.standard_normal((sizes[l], sizes[l - 1])) for l in layers)]
-    b = [none, *(rng.standard_normal(sizes[l]) for l in layers)]
-    activations = [ACTIVATIONS[hidden]] * (len(sizes) - 1) + [ACTIVATIONS["sigmoid"]]
-    x, y = rng.standard_normal((1, sizes[0])), rng.uniform(size=(1, sizes[-1]))
-    return Measured.on(W, b, activations, COSTS["quadratic"], x, y)
-
-
-@cache
-def networks() -> tuple[tuple[Measured, ...], tuple[Measured, ...]]:
-    """Those that a formula is judged on, of unequal widths and of equal width."""
-    unequal = tuple(drawn(UNEQUAL, hidden, seed) for seed, hidden in enumerate(("sigmoid", "tanh")))
-    return unequal, tuple(drawn(EQUAL, hidden, seed) for seed, hidden in enumerate(("sigmoid", "tanh"), 2))
-
-
-def of_user(net: Network, x: Any, y: Any) -> tuple[Measured, ...]:
-    """The user's network in float64 on the first few of the samples, or on drawn ones."""
-    if (x is None) != (y is None):
-        raise BadInput("x and y go together; give both or neither")
-    rng = np.random.default_rng(0)
-    if x is None:
-        x = rng.standard_normal((SAMPLES, net.sizes[0]))
-        y = np.eye(net.sizes[-1])[rng.integers(net.sizes[-1], size=SAMPLES)]  # every cost takes one-hot targets
-    rows = inputs.samples(net, x)
-    values = inputs.coded(inputs.targets(net, y, len(rows)), net)
-    none = np.empty(0)
-    W, b = [none, *(W.astype(float) for W in net.W)], [none, *(b.astype(float) for b in net.b)]
-    sigma = [net.output, *net.activations]  # entry 0 is not used
-    pairs = list(zip(rows.astype(float), values.astype(float), strict=True))[:SAMPLES]
-    return tuple(Measured.on(W, b, sigma, net.cost, row[None], aim[None]) for row, aim in pairs)
-
-
-def layers(members: list[Node], net: Measured) -> list[int]:
-    """The hidden layers at which every index exists; the output where none does."""
-    symbols = [one for member in members for one in walk(member) if isinstance(one, Symbol) and one.layer]
-    floating = any(one.layer and one.layer.base == "l" for one in symbols)
-    candidates = range(1, net.L + 1) if floating else [net.L]
-
-    def exists(l: int) -> bool:
-        try:
-            for one in symbols:
-                net.symbol(one.name, one.layer.at(l, net.L) if one.layer else 0)
-        except NoSuchIndex:
-            return False
-        return True
-
-    found = [l for l in candidates if exists(l)]
-    return [l for l in found if l < net.L] or found
-
-
-def error(truth: Node, member: Node, net: Measured, l: int) -> float:
-    """The member's relative distance from the truth, |member - truth| / |truth|. Raises Misfit."""
-    runs = ranges(truth, net, l)
-    bound = {one.letter for one in walk(member) if isinstance(one, Sum)}
-    for letter, n in ranges(member, net, l).items():
-        if letter not in bound and runs.setdefault(letter, n) != n:
-            raise Misfit(f"{letter} runs over {runs[letter]} neurons in {truth} and over {n} in {member}")
-    off = size = 0.0
-    total = math.prod(runs.values())
-    places = range(total) if total <= PLACES else np.random.default_rng(0).integers(total, size=PLACES)
-    for place in places:
-        at = [int(i) for i in np.unravel_index(place, tuple(runs.values()))] if runs else []
-        parts = dict(zip(runs, at, strict=True))
-        true, came = value(truth, net, l, parts), value(member, net, l, parts)
-        if true.shape != came.shape:
-            shapes = [f"{one.shape[0]} x {one.shape[1]}" for one in (true, came)]
-            raise Misfit(f"{truth} is {shapes[0]}, and {member} is {shapes[1]}")
-        off += float(((came - true) ** 2).sum())
-        size += float((true**2).sum())
-    return float(np.sqrt(off / size)) if size > 0 else float("inf") if off > 0 else 0.0
-
-
-def worst(truth: Node, member: Node, nets: tuple[Measured, ...]) -> float:
-    """The largest error over networks and layers. Raises Misfit at the first shape that does not fit."""
-    with np.errstate(all="ignore"):
-        errors = [error(truth, member, net, l) for net in nets for l in layers([truth, member], net)]
-    if not errors:
-        raise BadInput(f"no layer of the network has all the indices of {truth} = {member}")
-    return max(errors, key=lambda one: (not np.isfinite(one), one))
 
 
 def check_formula(text: str, net: Network | None = None, x: Any = None, y: Any = None) -> Verdict:
@@ -119,9 +26,11 @@ def check_formula(text: str, net: Network | None = None, x: Any = None, y: Any =
     Parameters
     ----------
     text : str
-        LaTeX or Python notation, one equation or a chain; per sample, in columns: W^l is (n_l, n_{l-1}).
+        LaTeX or Python notation; an equation, a chain, or several; per sample, in columns: W^l is (n_l, n_{l-1}).
+        In Python notation * is NumPy's, and a formula that holds with samples as rows holds.
     net : Network, optional
-        Judge on this network; otherwise on drawn ones, of unequal widths and then of equal width.
+        Judge on this network; otherwise on drawn ones, of unequal widths and then of equal width, with
+        sigmoid and with tanh, behind the quadratic cost.
     x, y : optional
         With `net`: the samples; otherwise drawn.
 
@@ -134,38 +43,188 @@ def check_formula(text: str, net: Network | None = None, x: Any = None, y: Any =
     --------
     >>> check_formula(r"\delta^l = ((W^{l+1})^T \delta^{l+1}) \odot \sigma'(z^l)").holds
     True
-    >>> print(check_formula(r"\delta^l = W^{l+1} \delta^{l+1} \odot \sigma'(z^l)").reason)
+    >>> wrong = check_formula(r"\delta^l = (W^{l+1} \delta^{l+1}) \odot \sigma(z^l)")
+    >>> print(wrong.reason)
     the product W^{l+1} delta^{l+1} does not fit: 6 x 4 times 6 x 1; at equal widths it is off by ...;
-    to mend it: transpose W^{l+1}
+    to mend it: transpose W^{l+1}; take sigma', not sigma, of z^l
+    >>> print(wrong.mended)
+    delta^l = ((W^{l+1})^T delta^{l+1}) * sigma'(z^l)
     """
-    members = grammar.read(text)
+    chains = equations.read(text)
     if net is None and (x is not None or y is not None):
         raise BadInput("x and y belong to a network; give net too")
-    first, second = networks() if net is None else (of_user(net, x, y), ())
-    plain = [one for one in members if isinstance(one, (Symbol, Partial))]
+    given = worlds.of_user(net, x, y) if net is not None else None
+    found = []
+    for equation in chains:
+        notation = IN_PYTHON.set(equation.python)
+        try:
+            found.append(_judged(equation, given, len(chains)))
+        finally:
+            IN_PYTHON.reset(notation)
+    errors = [one.error for one in found]
+    bad = [one for one in found if one.faults]
+    if bad:
+        reason = "; and ".join(
+            f"{one.shown}: {fault}" if len(chains) > 1 and len(one.members) == 2 else fault
+            for one in bad
+            for fault in one.faults
+        )
+        shared = set.intersection(*({*one.where} for one in bad))
+        where = tuple(one for one in bad[0].where if one in shared)
+        if where:
+            reason += f"; it does hold {_listed(where)}"
+    else:
+        where = ()
+        on = "the network given" if net is not None else found[0].on
+        reason = f"holds on {on}, to a relative error of {max(one or 0.0 for one in errors):.0e}"
+    return Verdict(
+        formula=text,
+        holds=not bad,
+        error=None if None in errors else _finite(max(one for one in errors if one is not None)),
+        reason=reason,
+        read_as="; ".join(one.read_as for one in found),
+        mended="; ".join(one.mended or one.shown for one in found) if bad and all(one.mended for one in bad) else "",
+        holds_where=where,
+    )
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None
+
+
+def _listed(phrases: tuple[str, ...]) -> str:
+    return phrases[0] if len(phrases) == 1 else ", or ".join((", ".join(phrases[:-1]), phrases[-1]))
+
+
+@dataclass
+class Finding:
+    """What was found about one equation."""
+
+    members: tuple[str, ...]
+    on: str
+    notes: list[str]
+    faults: list[str] = field(default_factory=list)
+    error: float | None = 0.0
+    mended: str = ""
+    where: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> str:
+        return " = ".join(self.members)
+
+    @property
+    def read_as(self) -> str:
+        return self.shown + (f" ({'; '.join(self.notes)})" if self.notes else "")
+
+
+def _depth(equation: Equation, notes: list[str]) -> int:
+    """How many layers the drawn networks need; a plain number beside y is the output layer."""
+    found = [one for member in equation.members for one in symbols(member)]
+    placed = [one.layer for one in found if one.layer]
+    numbers = [layer.offset for layer in placed if not layer.base]
+    if numbers and all(not layer.base for layer in placed) and any(one.name == "y" for one in found):
+        notes.append(f"layer {max(numbers)} is the output layer")
+        return max(1, max(numbers))
+    reach = [abs(layer.offset) + 2 for layer in placed if layer.base]
+    return min(max([worlds.LAYERS, *(n + 1 for n in numbers), *reach]), HIGHEST + 2)
+
+
+def _readings(equation: Equation) -> list[tuple[str, Change]]:
+    """The ways in which the signs and the layout can be meant, the likeliest first."""
+    nodes = [node for member in equation.members for node in walk(member)]
+    signs: list[tuple[str, Change]] = [("", worlds.same)]
+    if any(isinstance(node, Pair) and node.kind == "tensor" for node in nodes):
+        signs = [
+            (r"\otimes is the elementwise product", worlds.tensor_as("elementwise")),
+            (r"\otimes is the outer product u v^T", worlds.tensor_as("outer")),
+        ]
+    layouts: list[tuple[str, Change]] = [("", worlds.same)]
+    derived = [node for node in nodes if isinstance(node, (Jacobian, Partial)) and not node.of.part]
+    if len(derived) > 1 or any(isinstance(node, Jacobian) for node in derived):
+        layouts += [
+            ("da^l/dz^l is the column of its diagonal, sigma'(z^l)", worlds.slopes_as_columns),
+            ("derivatives of C are rows: numerator layout", worlds.derivatives_as_rows),
+            ("Jacobians are in denominator layout", worlds.jacobians_turned),
+        ]
+    if equation.python:
+        layouts.append(("samples are rows, z = a W^T + b", worlds.in_rows))
+
+    def joined(sign: tuple[str, Change], layout: tuple[str, Change]) -> tuple[str, Change]:
+        said = "; ".join(one for one in (sign[0], layout[0]) if one)
+        return said, lambda node: layout[1](sign[1](node))
+
+    return [joined(*pair) for pair in product(signs, layouts)]
+
+
+def _is_scalar(node: Node) -> bool:
+    """Whether this is a derivative by a whole W, which is a number only where each layer has one neuron."""
+    return isinstance(node, Jacobian) and node.of.name == "W" and not node.of.part
+
+
+def _judged(equation: Equation, given: Nets | None, shares: int) -> Finding:
+    members, notes = equation.members, list(equation.notes)
+    depth = _depth(equation, notes)
+    if given is None and any(_is_scalar(one) for member in members for one in walk(member)):
+        notes.append("for one neuron in each layer")
+        first, second = worlds.networks(depth, equation.named, narrow=True)
+    elif given is None:
+        first, second = worlds.networks(depth, equation.named)
+    else:
+        first, second = given, ()
+    on = "random networks of unequal and of equal width"
+    if equation.named:
+        on += f" with {equation.named}"
+    if any(isinstance(one, Symbol) and one.name == "y" for member in members for one in walk(member)):
+        on += ", behind the log-likelihood" if equation.named == "softmax" else ", behind the quadratic cost"
+    plain = [one for one in members if isinstance(one, (Symbol, Partial, Jacobian))]
     truth = plain[0] if plain else members[0]
-    faults, largest, computed = [], 0.0, True
+    readings = _readings(equation)
+    finding = Finding(tuple(str(one) for one in members), on, notes)
+    mended: list[Node | None] = []
     for member in members:
         if member is truth:
+            mended.append(truth)
             continue
-        fault, off = _judged(truth, member, first, second)
-        computed = computed and off is not None
-        largest = max(largest, off or 0.0)
-        if fault:
-            faults.append(f"{truth} = {member}: {fault}" if len(members) > 2 else fault)
-    where = "the network given" if net is not None else "random networks of unequal and of equal width"
-    reason = "; and ".join(faults) or f"holds on {where}, to a relative error of {largest:.0e}"
-    return Verdict(text, not faults, largest if computed and math.isfinite(largest) else None, reason)
+        said, change = next((one for one in readings if holds(one[1](truth), one[1](member), (*first, *second))),
+                            readings[0])  # fmt: skip
+        if said and said not in notes:
+            notes.append(said)
+        fault, off = _compared(change(truth), change(member), first, second)
+        finding.error = None if off is None or finding.error is None else max(finding.error, off)
+        if not fault:
+            mended.append(member)
+            continue
+        basic = readings[0][1](member)
+        edits, better = mend.smallest(truth, basic, lambda one: holds(truth, one, (*first, *second)), shares)
+        mended.append(better)
+        fault += f"; to mend it: {'; '.join(edits)}" if edits else ""
+        finding.faults.append(f"{truth} = {member}: {fault}" if len(members) > 2 else fault)
+    if finding.faults and all(one is not None for one in mended):
+        finding.mended = " = ".join(str(one) for one in mended)
+    if finding.faults and given is None:
+        finding.where = tuple(dict.fromkeys(_where(equation, truth, readings, first, second, depth)))
+    if finding.faults and not finding.mended and not finding.where:
+        finding.faults[-1] += f"; {_nearly(equation, truth, depth) or 'no one or two edits mend it'}"
+    return finding
 
 
-def _judged(
-    truth: Node, member: Node, first: tuple[Measured, ...], second: tuple[Measured, ...]
-) -> tuple[str, float | None]:
+def _nearly(equation: Equation, truth: Node, depth: int) -> str:
+    """The one edit after which a single equation holds for sigmoid layers or for tanh layers, or nothing."""
+    others = [member for member in equation.members if member is not truth]
+    for kind in ("sigmoid", "tanh") if len(others) == 1 and not equation.named else ():
+        nets = worlds.special(depth, kind, kind, "quadratic")
+        for phrase, better in mend.edits(others[0], truth):
+            if better != truth and holds(truth, better, nets):
+                return f"with {kind} layers this mends it: {phrase}"
+    return ""
+
+
+def _compared(truth: Node, member: Node, first: Nets, second: Nets) -> tuple[str, float | None]:
     """What is wrong with one member, or nothing, and its error."""
     said, off = [], None
     try:
         off = worst(truth, member, first)
-        if off > HOLDS:
+        if not off <= HOLDS:
             said.append(f"the shapes fit, but it is off by {off:.2g} (relative)")
     except Misfit as misfit:
         said.append(str(misfit))
@@ -175,26 +234,40 @@ def _judged(
             if off is None:
                 said.append(f"at equal widths it is off by {equal:.2g} (relative)")
                 off = equal
-            elif off <= HOLDS < equal:
+            elif off <= HOLDS and not equal <= HOLDS:
                 said.append(f"at equal widths it is off by {equal:.2g} (relative)")
             off = max(off, equal)
         except Misfit:
             said.append("nor does it at equal widths")
-    if not said:
-        return "", off
-    edits = mend.smallest(truth, member, lambda other: holds(truth, other, first))
-    said.append(f"to mend it: {'; '.join(edits)}" if edits else "no one or two edits mend it")
     return "; ".join(said), off
 
 
-def holds(truth: Node, member: Node, nets: tuple[Measured, ...]) -> bool:
-    """Whether the member is the truth; one layer is tried first, since most candidates fail there."""
-    try:
-        with np.errstate(all="ignore"):
-            for net in nets:
-                for l in layers([truth, member], net) or [0]:
-                    if l == 0 or not error(truth, member, net, l) <= HOLDS:
-                        return False
-    except (Misfit, NoSuchIndex, np.linalg.LinAlgError):
-        return False
-    return True
+def _where(
+    equation: Equation, truth: Node, readings: list[tuple[str, Change]], first: Nets, second: Nets, depth: int
+) -> Iterator[str]:
+    """Under which other conventions, and on which kinds of networks, every member holds."""
+    others = [member for member in equation.members if member is not truth]
+    at = equation.members.index(truth)
+
+    in_columns = _readings(replace(equation, python=False))  # a convention says itself what is a row
+
+    def all_hold(change: Change, ways: list[tuple[str, Change]], nets: Nets) -> bool:
+        return all(any(holds(change(how(truth)), change(how(member)), nets) for _, how in ways) for member in others)
+
+    for phrase, convention in worlds.CONVENTIONS:
+        if all_hold(convention, in_columns, (*first, *second)):
+            yield phrase
+    if equation.turned:
+        phrase, convention = worlds.WEIGHTS_TURNED
+        true, *members = (convention(one) for one in (equation.turned[at], *equation.turned))
+        if all(holds(true, member, (*first, *second)) for member in members):
+            yield phrase
+    if equation.named:
+        return
+    calls = any(isinstance(node, Call) for member in others for node in walk(member))
+    for phrase, kinds in worlds.KINDS:
+        if calls and any("identity" in kind for kind in kinds):
+            continue  # where sigma' is 1, it may stand anywhere
+        if all(all_hold(worlds.same, readings, worlds.special(depth, *kind)) for kind in kinds):
+            yield f"with {phrase}"
+            calls = calls or any("identity" in kind for kind in kinds)  # a linear output is said; all linear follows
