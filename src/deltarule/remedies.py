@@ -260,7 +260,9 @@ class _Layer:
         tried = [(*self._scaled(ACTIVATIONS.get(name or self.name), step, w), name) for name in names]
         # What stands first is taken where it does: the present activation before another, tanh before relu.
         does = [one for one in tried if one[0] < math.inf and 1 / good <= one[2] <= good]
-        _, scale, gain, activation = does[0] if does else min(tried, key=lambda one: one[0])
+        off, scale, gain, activation = does[0] if does else min(tried, key=lambda one: one[0])
+        if off == math.inf:  # nothing that was tried leaves enough units to train
+            return Change(self.l, step, 1.0, None, (), known, known)
         certain = step == "activation" or math.isfinite(w)
         return Change(self.l, step, float(scale), activation, (), known, float(gain) if certain else None)
 
@@ -268,7 +270,9 @@ class _Layer:
         """The best scale for an activation: how far it is from what is wanted, the scale, and the gain."""
         w = w if math.isfinite(w) else 1.0
         results = []
-        for c in [*SCALES, 1 / w]:
+        size = self.r * float(np.sqrt((self.z**2).mean()))
+        units = (0.25 / size, 0.5 / size, 1 / size) if 0 < size < math.inf else ()
+        for c in [*SCALES, *units, 1 / w]:
             slope = self.slope if sigma is None else sigma.slope(c * self.r * self.z)
             gain = {"activation": self._through(slope), "weights": c * w, "both": c * w * self._through(slope)}[step]
             good = 0 < gain < math.inf and (sigma is None or self._spared(sigma, slope))
