@@ -47,6 +47,12 @@ PLANTED = {
     "sigmoid, 4 hidden": (classifier([30] * 4, "sigmoid"), "vanishing"),
     "sigmoid, 10 hidden": (classifier([30] * 10, "sigmoid"), "vanishing"),
     "sigmoid, 4 hidden, biases": (classifier([30] * 4, "sigmoid", "nielsen_scaled"), "vanishing"),
+    "sigmoid, 10 hidden, biases": (classifier([30] * 10, "sigmoid", "nielsen_scaled"), "vanishing"),
+    "softsign, biases": (classifier([30] * 8, "softsign", "nielsen_scaled", scale=0.5), "vanishing"),
+    "tanh, weights far too small beside biases": (
+        classifier([30] * 5, "tanh", "nielsen_scaled", scale=0.01),
+        "vanishing",
+    ),
     "sigmoid, float32": (classifier([30] * 4, "sigmoid", dtype="float32"), "vanishing"),
     "softsign": (classifier([30] * 8, "softsign", scale=0.5), "vanishing"),
     "relu, init 10 times too small": (classifier([100] * 5, "relu", scale=0.1), "vanishing"),
@@ -129,6 +135,20 @@ def test_a_scaled_relu_is_predicted_exactly():
     mended = flow_of(dr.Remedy((change,)).apply(net))
     assert mended.gain(2, "weights") == pytest.approx(change.scale * flow.gain(2, "weights"), rel=0.1)
     assert (change.activation, change.shift, change.step) == (None, (), "both")
+
+
+def test_where_the_biases_drown_the_signal_only_the_weights_are_scaled():
+    net = classifier([30] * 5, "tanh", "nielsen_scaled", scale=0.01)
+    flow = flow_of(net)
+    mended = flow.remedy.apply(net)
+    for change in flow.remedy.changes:
+        l = change.layer
+        if change.shift:
+            assert change.scale > 10
+            np.testing.assert_allclose(mended.W[l], change.scale * net.W[l])
+            assert np.abs(mended.b[l]).max() < 2 * np.abs(net.b[l]).max()
+            assert "so that each mean z stays" in str(change)
+    assert sum(1 for change in flow.remedy.changes if change.shift) >= 4
 
 
 def test_only_the_dead_are_moved():
