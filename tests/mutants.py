@@ -126,7 +126,7 @@ MUTANTS = [
            '"both": c * w * self._through(slope)', '"both": c * w',
            "test_remedies.py::test_a_remedy_mends_the_flow_and_its_prediction_comes_true"),
     Mutant("a remedy that does not see what a change below does to z", "remedies.py",
-           "sigma.slope(c * self.r * self.z)", "sigma.slope(c * self.z)",
+           "r, s = layer.growth(changes.get(l))", "r, s = 1.0, 1.0",
            "test_remedies.py::test_a_prediction_knows_what_the_changes_below_do_to_z"),
     Mutant("a remedy that changes the network itself", "network.py",
            "other = copy.deepcopy(self)", "other = self",

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 
 import numpy as np
 import pytest
+from drawn import HIDDEN, PAIRS, network, samples
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_verdicts import X, Y, classifier, flow_of
 
 import deltarule as dr
@@ -43,6 +47,12 @@ PLANTED = {
     "sigmoid, 4 hidden": (classifier([30] * 4, "sigmoid"), "vanishing"),
     "sigmoid, 10 hidden": (classifier([30] * 10, "sigmoid"), "vanishing"),
     "sigmoid, 4 hidden, biases": (classifier([30] * 4, "sigmoid", "nielsen_scaled"), "vanishing"),
+    "sigmoid, 10 hidden, biases": (classifier([30] * 10, "sigmoid", "nielsen_scaled"), "vanishing"),
+    "softsign, biases": (classifier([30] * 8, "softsign", "nielsen_scaled", scale=0.5), "vanishing"),
+    "tanh, weights far too small beside biases": (
+        classifier([30] * 5, "tanh", "nielsen_scaled", scale=0.01),
+        "vanishing",
+    ),
     "sigmoid, float32": (classifier([30] * 4, "sigmoid", dtype="float32"), "vanishing"),
     "softsign": (classifier([30] * 8, "softsign", scale=0.5), "vanishing"),
     "relu, init 10 times too small": (classifier([100] * 5, "relu", scale=0.1), "vanishing"),
@@ -127,6 +137,20 @@ def test_a_scaled_relu_is_predicted_exactly():
     assert (change.activation, change.shift, change.step) == (None, (), "both")
 
 
+def test_where_the_biases_drown_the_signal_only_the_weights_are_scaled():
+    net = classifier([30] * 5, "tanh", "nielsen_scaled", scale=0.01)
+    flow = flow_of(net)
+    mended = flow.remedy.apply(net)
+    for change in flow.remedy.changes:
+        l = change.layer
+        if change.shift:
+            assert change.scale > 10
+            np.testing.assert_allclose(mended.W[l], change.scale * net.W[l])
+            assert np.abs(mended.b[l]).max() < 2 * np.abs(net.b[l]).max()
+            assert "so that each mean z stays" in str(change)
+    assert sum(1 for change in flow.remedy.changes if change.shift) >= 4
+
+
 def test_only_the_dead_are_moved():
     net = classifier([50, 50], "relu")
     net.b[1][:30] = -100
@@ -187,3 +211,33 @@ def test_the_gains_of_the_layers_multiply_to_the_total():
     for l, step in itertools.product(range(1, 6), ("activation", "weights")):
         (move,) = [move for move in flow.rows if (move.layer, move.step) == (l - (step == "weights"), step)]
         assert flow.gain(l, step) == move.gain
+
+
+@settings(max_examples=150)
+@given(
+    st.sampled_from(HIDDEN),
+    st.sampled_from(PAIRS),
+    st.lists(st.integers(1, 5), min_size=2, max_size=6),
+    st.integers(1, 5),
+    st.sampled_from(["float32", "float64"]),
+    st.floats(-12, 12),
+    st.integers(0, 99),
+)
+def test_whatever_the_network_the_flow_is_judged_and_the_remedy_applied(
+    hidden, pair, sizes, N, dtype, exponent, seed
+):
+    net = network(sizes, hidden, *pair, dtype, seed, scale=10.0**exponent)
+    x, y = samples(net, N)
+    flow = net.backprop(x, y).flow()
+    assert flow.verdict in ("healthy", "vanishing", "exploding", "dead", "saturated")
+    assert (flow.verdict == "healthy") == (not flow.verdicts)
+    again = dr.Flow.from_dict(json.loads(json.dumps(flow.to_dict(), allow_nan=False)))
+    assert str(again) == str(flow)
+    assert flow.budget()
+    assert flow._repr_html_()
+    if flow.remedy is not None:
+        mended = flow.remedy.apply(net).backprop(x, y).flow()
+        assert mended.verdict
+        for change in flow.remedy.changes:
+            assert change.scale > 0
+            assert change.predicted is None or change.predicted > 0

@@ -5,14 +5,16 @@ A change is worked out from the values of the trace. With W^l and b^l times c, l
     |moved^l * sigma'(c z^l)| / |moved^l|    and    c |moved^{l-1}| / |delta^l|
 
 and their product, the layer's gain, is predicted before anything is changed. The layers are walked from the
-input up, for what leaves a changed layer is larger or smaller by a factor r, and so is then the z above it
-(its biases aside). `Remedy.apply` makes the changes in a copy of the network, whose flow shows how it came.
+input up, for what leaves a changed layer is larger or smaller by a factor r, and so is then the z above it.
+Where biases drown the signal, the mean of z over the samples is kept and only its deviation from it is scaled;
+that grows by what the deviations below do, s. `Remedy.apply` makes the changes in a copy of the network, whose
+flow shows how it came.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +53,10 @@ RELUCTANCE = 0.2
 
 INSTEAD = ("tanh", "relu")
 """The activations that are tried where no scale of the present one helps."""
+
+LOPSIDED = 2.0
+"""A layer whose mean z is so many times what z varies by from sample to sample. To scale it up would drown the
+signal, so its mean z is kept where it is."""
 
 VALUES = 100_000
 """As many values of z^l as the search looks at; a larger trace is thinned out to every k-th sample."""
@@ -95,9 +101,11 @@ class Change(Record):
 
     def __str__(self) -> str:
         what = [f"take {self.activation}"] if self.activation else []
-        if not math.isclose(self.scale, 1.0):
+        if self.shift and self.scale != 1:
+            what.append(f"W times {self.scale:.3g}, and b so that each mean z stays")
+        elif not math.isclose(self.scale, 1.0):
             what.append(f"W and b times {self.scale:.3g}")
-        if self.shift:
+        if self.shift and self.scale == 1:
             moved = sum(1 for part in self.shift if part)
             what.append(f"move {moved} of {len(self.shift)} biases so that their z is centred at 0")
         now, then = ("unknown" if gain is None else number(gain) for gain in (self.gain, self.predicted))
@@ -182,15 +190,15 @@ def _walk(trace: Trace, rows: Sequence[Move], owner: dict[int, Fault], given_up:
     An activation that has to be given up in one of these layers is given up in all of them.
     """
     changes: dict[int, Change] = {}
-    r = 1.0
+    r = s = 1.0
     with np.errstate(all="ignore"):  # a scale that overflows is tried, and loses
         for l in range(1, trace.L + 1) if owner else ():
-            layer = _Layer(trace, rows, l, r)
+            layer = _Layer(trace, rows, l, r, s)
             if l in owner:
                 # Many layers must each come nearer to 1 than few.
                 good = min(GOOD, AT_EASE ** (1 / len(owner)))
                 changes[l] = layer.best(owner[l].word, good, trace.activations[l] in given_up)
-            r = layer.growth(changes.get(l))
+            r, s = layer.growth(changes.get(l))
     return changes
 
 
@@ -234,7 +242,7 @@ def layer_gain(rows: Sequence[Move], l: int, step: str | None = None) -> float:
 class _Layer:
     """One layer as the trace shows it, with what a change below does to it."""
 
-    def __init__(self, trace: Trace, rows: Sequence[Move], l: int, r: float) -> None:
+    def __init__(self, trace: Trace, rows: Sequence[Move], l: int, r: float, s: float) -> None:
         every = max(1, trace.z[l].size // VALUES)
         self.l, self.L, self.rows = l, trace.L, rows
         self.name: str = trace.activations[l]
@@ -242,7 +250,17 @@ class _Layer:
         self.a: Array = trace.a[l][::every].astype(np.float64)
         self.moved: Array = trace.moved[l][::every].astype(np.float64)
         self.slope: Array = trace.slope[l][::every].astype(np.float64)
-        self.r = r
+        self.r, self.s = r, s
+        self.mean = self.z.mean(axis=0)
+        spread = np.linalg.norm(self.z - self.mean)
+        self.lopsided = bool(0 < LOPSIDED * spread < np.linalg.norm(self.mean) * math.sqrt(len(self.z)))
+
+    def scaled(self, c: float) -> Array:
+        """z^l after W^l is taken times c, and b^l too unless the layer is lopsided and c above 1."""
+        if not self.lopsided:
+            return np.asarray(c * self.r * self.z)
+        mean = self.mean if c > 1 else c * self.r * self.mean
+        return np.asarray(c * self.s * (self.z - self.mean) + mean)
 
     def best(self, word: str, good: float, give_up: bool) -> Change:
         """The change that brings the layer's gain within a factor `good` of 1, or as near to 1 as it will come."""
@@ -260,16 +278,22 @@ class _Layer:
         tried = [(*self._scaled(ACTIVATIONS.get(name or self.name), step, w), name) for name in names]
         # What stands first is taken where it does: the present activation before another, tanh before relu.
         does = [one for one in tried if one[0] < math.inf and 1 / good <= one[2] <= good]
-        _, scale, gain, activation = does[0] if does else min(tried, key=lambda one: one[0])
+        off, scale, gain, activation = does[0] if does else min(tried, key=lambda one: one[0])
+        if off == math.inf:  # nothing that was tried leaves enough units to train
+            return Change(self.l, step, 1.0, None, (), known, known)
         certain = step == "activation" or math.isfinite(w)
-        return Change(self.l, step, float(scale), activation, (), known, float(gain) if certain else None)
+        kept = self.lopsided and scale > 1
+        shift = tuple(float(part) for part in (1 - scale) * self.mean) if kept else ()
+        return Change(self.l, step, float(scale), activation, shift, known, float(gain) if certain else None)
 
     def _scaled(self, sigma: Activation | None, step: str, w: float) -> tuple[float, float, float]:
         """The best scale for an activation: how far it is from what is wanted, the scale, and the gain."""
         w = w if math.isfinite(w) else 1.0
         results = []
-        for c in [*SCALES, 1 / w]:
-            slope = self.slope if sigma is None else sigma.slope(c * self.r * self.z)
+        size = float(np.sqrt((self.scaled(1.0) ** 2).mean()))
+        units = (0.25 / size, 0.5 / size, 1 / size) if 0 < size < math.inf else ()
+        for c in [*SCALES, *units, 1 / w]:
+            slope = self.slope if sigma is None else sigma.slope(self.scaled(c))
             gain = {"activation": self._through(slope), "weights": c * w, "both": c * w * self._through(slope)}[step]
             good = 0 < gain < math.inf and (sigma is None or self._spared(sigma, slope))
             off = abs(math.log(gain)) + RELUCTANCE * abs(math.log(c)) if good else math.inf
@@ -301,13 +325,19 @@ class _Layer:
         predicted = None if sigma is None else self._through(sigma.slope(z))
         return Change(self.l, step, 1.0, None, tuple(float(part) for part in shift), now, predicted)
 
-    def growth(self, change: Change | None) -> float:
-        """By how much the length of a^l is changed by what is changed here and below."""
+    def growth(self, change: Change | None) -> tuple[float, float]:
+        """By how much the length of a^l, and that of its deviation from its mean, is changed here and below."""
         name = self.name if change is None or change.activation is None else change.activation
         if name == "softmax" or name not in ACTIVATIONS:
-            return 1.0
-        c = self.r if change is None else change.scale * self.r
-        shift: Any = np.array(change.shift) if change is not None and change.shift else 0.0
-        sigma: Callable[[Array], Array] = ACTIVATIONS[name].sigma
-        before, after = np.linalg.norm(self.a), np.linalg.norm(sigma(c * self.z + shift))
-        return float(after / before) if before > 0 and math.isfinite(after / before) and after > 0 else 1.0
+            return 1.0, 1.0
+        z = self.scaled(1.0 if change is None else change.scale)
+        if change is not None and change.scale == 1 and change.shift:
+            z = z + np.array(change.shift)
+        after = np.asarray(ACTIVATIONS[name].sigma(z))
+        return _ratio(after, self.a), _ratio(after - after.mean(axis=0), self.a - self.a.mean(axis=0))
+
+
+def _ratio(after: Array, before: Array) -> float:
+    """|after| / |before|, and 1 where that is not known."""
+    ratio = float(np.linalg.norm(after) / np.linalg.norm(before)) if np.any(before) else 1.0
+    return ratio if 0 < ratio < math.inf else 1.0

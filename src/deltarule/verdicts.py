@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from deltarule.remedies import Remedy
 
 VANISHING = 1 / 30
-"""Below this gain from delta^L to delta^1 the error vanishes. The book's 784-30-30-30-10 loses a factor of 23 and
-still learns in its first layer; with one more layer it loses 95."""
+"""Below this gain from delta^L to delta^1 the error vanishes. The book's sigmoid networks of 30 a layer lose a
+factor of about 23 with two hidden layers, 110 with three and 500 with four."""
 
 EXPLODING = 30.0
 """Above this gain from delta^L to delta^1 the error explodes."""
