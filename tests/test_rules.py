@@ -57,6 +57,20 @@ def test_a_rule_for_each_layer():
     assert "carried back by random, sign" in str(trace)
 
 
+def test_the_flow_names_the_rule():
+    net = network([4, 5, 3, 2], "tanh", "sigmoid", "quadratic")
+    x, y = samples(net, 6)
+    text = str(net.backprop(x, y, rule=["random", "inverse"]).flow())
+    assert "(W^3)^+" in text
+    assert "B^T" in text
+    assert "(W^1)^T" in text  # into the input: no rule's business
+    weak = net.backprop(x, y, rule=lambda delta, W: 1e-6 * delta @ W).flow()
+    assert weak.verdict == "vanishing"
+    assert "the rule 'function' into layer 2" in weak.verdicts[0].why
+    assert weak.remedy is None
+    assert dr.Flow.from_dict(weak.to_dict()) == weak
+
+
 def by_hand(net, x, y, name, optimizer, epochs, batch, decay, l2=0.0):
     """The same training in NumPy, every matrix written out. Returns W, b, B by layer (entry 0 unused)."""
     W, b = [None, *(w.copy() for w in net.W)], [None, *(v.copy() for v in net.b)]

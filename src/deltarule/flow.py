@@ -40,6 +40,8 @@ class Move(Record):
     saturated, dead : float or None
         Of an activation: the share of units, over all samples, whose slope is below 5 % of the steepest; the
         share of neurons whose slope is 0 for every sample.
+    rule : str
+        Of a move through the weights: the rule that made it, where that was not the transpose.
     """
 
     schema = "deltarule.move"
@@ -50,6 +52,7 @@ class Move(Record):
     norm_out: float
     saturated: float | None = None
     dead: float | None = None
+    rule: str = "transpose"
 
     @property
     def gain(self) -> float:
@@ -195,7 +198,8 @@ def flow_of(trace: Trace) -> Flow:
     for l in range(trace.L, -1, -1):
         moved = length(trace.moved[l])
         if l < trace.L:
-            rows.append(Move(l, "weights", rows[-1].norm_out, moved))
+            rule = trace.rules[l] if l > 0 else "transpose"
+            rows.append(Move(l, "weights", rows[-1].norm_out, moved, rule=rule))
         if l > 0:
             sigma, slope = ACTIVATIONS.get(trace.activations[l]), trace.slope[l]
             peak = None if sigma is None else sigma.peak
@@ -212,7 +216,9 @@ def flow_of(trace: Trace) -> Flow:
     names = tuple(trace.activations)
     lets_through = _is_quadratic(trace)
     found = faults(rows, names, lets_through)
-    return Flow(tuple(rows), len(trace.cost), names, with_remedies(trace, rows, found, lets_through))
+    if all(rule == "transpose" for rule in trace.rules):  # another rule's gain does not follow the weights'
+        found = with_remedies(trace, rows, found, lets_through)
+    return Flow(tuple(rows), len(trace.cost), names, found)
 
 
 def _is_quadratic(trace: Trace) -> bool:

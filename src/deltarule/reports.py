@@ -29,6 +29,15 @@ gain would not fit."""
 LOSS, GAIN = "#D55E00", "#0072B2"
 """Orange and blue of the palette of Okabe and Ito (2008)."""
 
+CARRIERS = {
+    "transpose": "(W^{l})^T",
+    "inverse": "(W^{l})^+",
+    "sign": "sign(W^{l})^T",
+    "direct": "B^T delta^L",
+    "function": "rule",
+}
+"""How a rule carries the error from layer l to the one below, as a formula; by a matrix B of its own, if not here."""
+
 HEAD = ["layer", "move", "norm in", "norm out", "gain", "saturated", "dead"]
 
 
@@ -53,12 +62,7 @@ def move_label(move: Move, activations: Sequence[str]) -> str:
     """The move as a formula: * sigma'(z^2), tanh; (W^3)^T."""
     if move.step == "activation":
         return f"* sigma'(z^{move.layer}), {activations[move.layer - 1]}"
-    return carrier_label(move.layer + 1)
-
-
-def carrier_label(l: int) -> str:
-    """What carries the error from layer l to layer l-1, as a formula."""
-    return f"(W^{l})^T"
+    return CARRIERS.get(move.rule, "B^T").format(l=move.layer + 1)
 
 
 def cells(flow: Flow) -> list[list[str]]:

@@ -98,6 +98,8 @@ def total_gain(rows: Sequence[Move]) -> float:
 
 def passage(rows: Sequence[Move], activations: Sequence[str], cause: Move) -> str:
     """What a move does to the error, and what its layer's other move adds or gives back."""
+    if cause.rule != "transpose":  # what it does is not the doing of any layer's weights
+        return f"{place(cause, activations)} multiplies the error by {number(cause.gain)}"
     weights_lead = cause.step == "weights"
     l = cause.layer + 1 if weights_lead else cause.layer
     names = {"activation": activations[l - 1], "weights": "weights"}
@@ -198,6 +200,8 @@ def place(move: Move, activations: Sequence[str]) -> str:
     """A move in words: layer 2's relu; layer 3's weights."""
     if move.step == "activation":
         return f"layer {move.layer}'s {activations[move.layer - 1]}"
+    if move.rule != "transpose":
+        return f"the rule {move.rule!r} into layer {move.layer}"
     return f"layer {move.layer + 1}'s weights"
 
 
