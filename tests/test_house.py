@@ -27,7 +27,7 @@ ORDER = [
     *("reports",),
     *("remedies",),
     *("verdicts",),
-    *("progress", "optimizers", "schedules", "inits", "data"),
+    *("progress", "cores", "optimizers", "schedules", "inits", "data"),
     *("kernels",),
     *("reference",),
     *("numerals", "document"),

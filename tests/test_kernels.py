@@ -58,9 +58,9 @@ shapes = st.tuples(st.integers(1, 40), st.integers(1, 70), st.integers(1, 140))
 
 @numba.njit
 def three_products(A, W, b, D, Z, M, G, keep, scale, samples, n_out, n_in):
-    products.weighted_input(A, 0, W, 0, b, 0, Z, 0, samples, n_out, n_in)
-    products.through_weights(D, 0, W, 0, M, 0, samples, n_out, n_in)
-    products.weight_gradient(D, 0, A, 0, G, 0, keep, scale, samples, n_out, n_in)
+    products.weighted_input(0, A, 0, W, 0, b, 0, Z, 0, samples, n_out, n_in)
+    products.through_weights(0, D, 0, W, 0, M, 0, samples, n_out, n_in)
+    products.weight_gradient(0, D, 0, A, 0, G, 0, keep, scale, samples, n_out, n_in, 0, n_out)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -151,6 +151,7 @@ class Network:
     def _layers(self) -> layout.Layers:
         """The architecture as the compiled code reads it."""
         from deltarule.kernels import elementwise, output
+        from deltarule.kernels.products import gemm_address
 
         codes = [elementwise.CODES.get(sigma.name, elementwise.OWN) for sigma in self.activations]
         pair = [self._pairs[l].address if l in self._pairs else 0 for l in range(self.L + 1)]
@@ -161,6 +162,7 @@ class Network:
             np.array([0, *codes], np.int64),
             np.array(pair, np.int64),
             output.CODES[self.cost.name],
+            gemm_address(self.dtype),
         )
 
     def predict(self, x: Any) -> Array:
@@ -333,6 +335,7 @@ class Network:
         checkpoint: str | Path | None = None,
         progress: bool = True,
         shuffle: bool = True,
+        threads: int | None = None,
     ) -> History:
         """Train from the present weights and return the history.
 
@@ -374,6 +377,9 @@ class Network:
             A bar, where stderr is a terminal. Ctrl-C ends the training; network and history stay as they are.
         shuffle : bool
             A new order of the samples in every epoch.
+        threads : int, optional
+            How many threads share each step; by the size of the step and the cores, if not given. Dropout and the
+            rules that look at all of W take one. The same number gives the same bits.
 
         Raises
         ------
@@ -409,6 +415,7 @@ class Network:
             shuffle=shuffle,
             progress=progress,
             checkpoint=checkpoint,
+            threads=threads,
         )
         return Training(self, x, y, validation, settings).run()
 

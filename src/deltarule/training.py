@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltarule import checkpoint, inputs
+from deltarule.cores import cores, one_blas_thread
 from deltarule.errors import BadInput, DeltaruleError, Diverged, is_count, is_number, require
 from deltarule.history import History, Series
 from deltarule.kernels import layout
@@ -25,6 +27,12 @@ from deltarule.verdicts import SATURATED
 from deltarule.watched import Watched
 
 Array = npt.NDArray[Any]
+
+SHARE = 4_000_000
+"""A member's least part of a step, in multiplications and additions: with less, meeting costs more than it saves."""
+
+SHARED = ("transpose", "random", "direct", "matrix")
+"""The rules under which a step can be shared."""
 
 ANGLE_SAMPLES = 100
 """On how many samples, spread over the training data, the angle of a rule to the true error is measured."""
@@ -50,6 +58,7 @@ class Settings:
     shuffle: bool
     progress: bool
     checkpoint: Path | None
+    threads: int | None
 
     def to_dict(self) -> dict[str, Any]:
         """What must be the same for a training that goes on: all but the length, the bar and the folder."""
@@ -83,6 +92,7 @@ def settings_for(
     shuffle: bool,
     progress: bool,
     checkpoint: str | Path | None,
+    threads: int | None,
 ) -> Settings:
     """The arguments of `Network.fit`, checked. Raises BadInput."""
     for name, count in (("epochs", epochs), ("batch_size", batch_size)):
@@ -92,6 +102,7 @@ def settings_for(
     for name, wanted in (("shuffle", shuffle), ("progress", progress)):
         require(name, wanted, isinstance(wanted, (bool, np.bool_)), "True or False")
     require("checkpoint", checkpoint, isinstance(checkpoint, (str, Path, type(None))), "the name of a folder")
+    require("threads", threads, threads is None or is_count(threads), "how many threads share a step, or None")
     hidden = net.L - 1
     shares = (
         list(dropout) if isinstance(dropout, (list, tuple, np.ndarray)) and np.ndim(dropout) else [dropout] * hidden
@@ -121,6 +132,7 @@ def settings_for(
         bool(shuffle),
         bool(progress),
         None if checkpoint is None else Path(checkpoint),
+        threads,
     )
 
 
@@ -170,15 +182,14 @@ class Training:
     def _prepare(self) -> None:
         """The records that the compiled code reads and writes."""
         from deltarule.kernels import train, watch
-        from deltarule.kernels.products import BLAS_FROM
+        from deltarule.kernels.team import team
         from deltarule.kernels.update import CODES, Optimiser
 
         net, settings, opt = self.net, self.settings, self.settings.optimizer
         N = len(self.x)
         rows = min(settings.batch_size, N)
         n = net.sizes
-        largest = rows * max(n[l] * n[l - 1] for l in range(1, net.L + 1))
-        fused = opt.name == "sgd" and settings.l1 == 0 and largest < BLAS_FROM
+        fused = opt.name == "sgd" and settings.l1 == 0
         self.batch = layout.batch(n, rows, net.dtype)
         self.optimiser = Optimiser(
             CODES[opt.name],
@@ -218,7 +229,16 @@ class Training:
             layout.readable(self.x), layout.readable(self.y.labels), layout.readable(self.y.values)
         )
         self.shuffle = settings.shuffle and rows < N
+        self.team = team(self._members(rows))
         self._steps = 1
+
+    def _members(self, rows: int) -> int:
+        """How many threads share a step."""
+        net, settings = self.net, self.settings
+        alone = any(settings.dropout) or any(one.name not in SHARED for one in settings.rules)
+        work = 6 * rows * sum(W.size for W in net.W)
+        wanted = min(cores(), max(int(work / SHARE), 1)) if settings.threads is None else settings.threads
+        return 1 if alone else max(min(wanted, rows), 1)
 
     @property
     def each_epoch(self) -> bool:
@@ -242,13 +262,17 @@ class Training:
                 raise
         stopped = "finished"
         try:
-            with Bar(settings.epochs * self.steps_an_epoch, settings.progress) as bar:
+            with (
+                Bar(settings.epochs * self.steps_an_epoch, settings.progress) as bar,
+                ThreadPoolExecutor(self.team.size) as pool,
+                one_blas_thread(),
+            ):
                 while self.done < settings.epochs:
                     if self._is_over():
                         stopped = "early"
                         break
                     until = self.done + 1 if self.each_epoch else settings.epochs
-                    self._run_epochs(until, bar)
+                    self._run_epochs(until, bar, pool)
                     self._close_epochs(until)
         except KeyboardInterrupt:
             stopped = "interrupted"
@@ -266,7 +290,7 @@ class Training:
         by_accuracy = stopping is not None and stopping.monitor == "accuracy"
         return self.validation_accuracy if by_accuracy else self.validation_cost
 
-    def _run_epochs(self, until: int, bar: Bar) -> None:
+    def _run_epochs(self, until: int, bar: Bar, pool: ThreadPoolExecutor) -> None:
         """Compiled calls until `until` epochs are done. Raises Diverged."""
         from deltarule.kernels.train import BAD_LAYER, EPOCH, STEP, T, train
 
@@ -280,12 +304,20 @@ class Training:
             net.theta, net._layers, self.feedback, self.batch, self.data, self.optimiser, course, self.watch, net.rng,
             self.shuffle,
         )  # fmt: skip
-        train(*arguments, 0)  # no step: the first call of a process compiles, and that is not the epoch's time
+
+        def steps(count: int) -> None:
+            """Every member of the team takes these steps, this thread as member 0."""
+            others = [pool.submit(train, *arguments, count, self.team, me) for me in range(1, self.team.size)]
+            train(*arguments, count, self.team, 0)
+            for other in others:
+                other.result()
+
+        train(*arguments, 0, self.team, 0)  # no step: the first call of a process compiles; not the epoch's time
         started = time.perf_counter()
         try:
             while counts[EPOCH] < until:
                 called, before = time.perf_counter(), int(counts[T])
-                train(*arguments, self._steps)
+                steps(self._steps)
                 if counts[BAD_LAYER]:
                     raise_kept(self.settings.rules)
                     self._diverged(int(counts[EPOCH]) + 1, int(counts[STEP]) + 1, int(counts[BAD_LAYER]))

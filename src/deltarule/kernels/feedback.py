@@ -48,20 +48,21 @@ def _call(typing, address, delta, delta_at, W, W_at, moved, moved_at, samples, n
 
 
 @jit
-def carry(theta, layers, feedback, batch, l, n):
-    """moved^l: the error of the layer above, or of the output, brought to layer l by its rule."""
+def carry(theta, layers, feedback, batch, l, low, high):
+    """moved^l of the samples low..high: the error of the layer above, or of the output, brought here by its rule."""
     sizes, at = layers.sizes, batch.at
     code = feedback.code[l]
+    source = sizes.size - 1 if code == DIRECT else l + 1
+    delta_at, moved_at = at[source] + low * sizes[source], at[l] + low * sizes[l]
     if code == TRANSPOSE:
-        through_weights(batch.delta, at[l + 1], theta, layers.W_at[l + 1], batch.moved, at[l],
-                        n, sizes[l + 1], sizes[l])  # BP2, through the weights  # fmt: skip
+        through_weights(layers.gemm, batch.delta, delta_at, theta, layers.W_at[l + 1], batch.moved, moved_at,
+                        high - low, sizes[source], sizes[l])  # BP2, through the weights  # fmt: skip
     elif code == FUNCTION:
-        _call(feedback.function[l], batch.delta, at[l + 1], theta, layers.W_at[l + 1], batch.moved, at[l],
-              n, sizes[l + 1], sizes[l])  # fmt: skip
+        _call(feedback.function[l], batch.delta, delta_at, theta, layers.W_at[l + 1], batch.moved, moved_at,
+              high - low, sizes[source], sizes[l])  # fmt: skip
     else:
-        source = sizes.size - 1 if code == DIRECT else l + 1
-        through_weights(batch.delta, at[source], feedback.B, feedback.at[l], batch.moved, at[l],
-                        n, sizes[source], sizes[l])  # fmt: skip
+        through_weights(layers.gemm, batch.delta, delta_at, feedback.B, feedback.at[l], batch.moved, moved_at,
+                        high - low, sizes[source], sizes[l])  # fmt: skip
 
 
 @jit

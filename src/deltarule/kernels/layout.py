@@ -28,6 +28,7 @@ class Layers(NamedTuple):
     sigma: Numbers  # the code of each layer's activation
     pair: Numbers  # the address of a compiled pair of the user's own, else 0
     cost: int  # the code of the cost
+    gemm: int  # the address of BLAS's matrix product
 
 
 class Batch(NamedTuple):

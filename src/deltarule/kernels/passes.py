@@ -10,72 +10,72 @@ from deltarule.kernels.products import through_weights, weight_gradient, weighte
 
 
 @jit
-def part(buffer, batch, l, layers, n):
-    """The first n rows of layer l of a buffer, flat."""
-    start = batch.at[l]
-    return buffer[start : start + n * layers.sizes[l]]
+def part(buffer, batch, l, layers, low, high):
+    """Rows low..high of layer l of a buffer, flat."""
+    start, width = batch.at[l], layers.sizes[l]
+    return buffer[start + low * width : start + high * width]
 
 
 @jit
-def forward_layer(theta, layers, batch, l, n):
-    """z^l = W^l a^{l-1} + b^l, a^l = sigma(z^l), slope^l = sigma'(z^l) for n samples."""
+def forward_layer(theta, layers, batch, l, low, high):
+    """z^l = W^l a^{l-1} + b^l, a^l = sigma(z^l), slope^l = sigma'(z^l) for the samples low..high."""
     sizes, at = layers.sizes, batch.at
-    weighted_input(batch.a, at[l - 1], theta, layers.W_at[l], theta, layers.b_at[l], batch.z, at[l],
-                   n, sizes[l], sizes[l - 1])  # fmt: skip
+    weighted_input(layers.gemm, batch.a, at[l - 1] + low * sizes[l - 1], theta, layers.W_at[l], theta, layers.b_at[l],
+                   batch.z, at[l] + low * sizes[l], high - low, sizes[l], sizes[l - 1])  # fmt: skip
     activate(
         layers.sigma[l],
         layers.pair[l],
-        part(batch.z, batch, l, layers, n),
-        part(batch.a, batch, l, layers, n),
-        part(batch.slope, batch, l, layers, n),
+        part(batch.z, batch, l, layers, low, high),
+        part(batch.a, batch, l, layers, low, high),
+        part(batch.slope, batch, l, layers, low, high),
         sizes[l],
     )
 
 
 @jit
-def output_pass(layers, batch, n):
-    """The cost of each of n samples, and BP1."""
+def output_pass(layers, batch, low, high):
+    """The cost of each of the samples low..high, and BP1."""
     L = layers.sizes.size - 1
+    width = layers.sizes[L]
     output_error(
         layers.cost,
         layers.sigma[L],
-        part(batch.z, batch, L, layers, n),
-        part(batch.a, batch, L, layers, n),
-        part(batch.slope, batch, L, layers, n),
-        batch.y,
-        part(batch.moved, batch, L, layers, n),
-        part(batch.delta, batch, L, layers, n),
-        batch.cost[:n],
-        layers.sizes[L],
+        part(batch.z, batch, L, layers, low, high),
+        part(batch.a, batch, L, layers, low, high),
+        part(batch.slope, batch, L, layers, low, high),
+        batch.y[low * width : high * width],
+        part(batch.moved, batch, L, layers, low, high),
+        part(batch.delta, batch, L, layers, low, high),
+        batch.cost[low:high],
+        width,
     )
 
 
 @jit
-def backward_from(theta, layers, feedback, batch, top, n):
-    """BP2 from layer top - 1 down to layer 1, given delta^top, for n samples."""
+def backward_from(theta, layers, feedback, batch, top, low, high):
+    """BP2 from layer top - 1 down to layer 1, given delta^top, for the samples low..high."""
     for l in range(top - 1, 0, -1):
-        carry(theta, layers, feedback, batch, l, n)
-        moved = part(batch.moved, batch, l, layers, n)
-        slope = part(batch.slope, batch, l, layers, n)
-        delta = part(batch.delta, batch, l, layers, n)
+        carry(theta, layers, feedback, batch, l, low, high)
+        moved = part(batch.moved, batch, l, layers, low, high)
+        slope = part(batch.slope, batch, l, layers, low, high)
+        delta = part(batch.delta, batch, l, layers, low, high)
         for i in range(delta.size):
             delta[i] = moved[i] * slope[i]  # BP2
 
 
 @jit
-def backward(theta, layers, feedback, batch, n):
-    """BP1 at the output, then BP2 down to layer 1, for n samples. Twin: reference.backprop."""
-    refresh(theta, layers, feedback)
-    output_pass(layers, batch, n)
-    backward_from(theta, layers, feedback, batch, layers.sizes.size - 1, n)
+def backward(theta, layers, feedback, batch, low, high):
+    """BP1 at the output, then BP2 down to layer 1, for the samples low..high. Twin: reference.backprop."""
+    output_pass(layers, batch, low, high)
+    backward_from(theta, layers, feedback, batch, layers.sizes.size - 1, low, high)
 
 
 @jit
-def bias_gradient(layers, batch, l, G, G_at, keep, scale, n):
-    """G = keep G + scale sum of delta^l over the samples: BP3 with keep 0 and scale 1/n."""
-    delta = part(batch.delta, batch, l, layers, n)
+def bias_gradient(layers, batch, l, G, G_at, keep, scale, n, first, last):
+    """G = keep G + scale sum of delta^l over n samples, for the neurons first..last: BP3 with keep 0, scale 1/n."""
+    delta = part(batch.delta, batch, l, layers, 0, n)
     width = layers.sizes[l]
-    for j in range(width):
+    for j in range(first, last):
         total = delta[j]
         for i in range(1, n):
             total += delta[i * width + j]
@@ -83,14 +83,14 @@ def bias_gradient(layers, batch, l, G, G_at, keep, scale, n):
 
 
 @jit
-def gradient(layers, batch, l, grad, n):
-    """dC/dW^l and dC/db^l, averaged over n samples, to their places in the flat vector `grad`."""
+def gradient(layers, batch, l, grad, n, first, last):
+    """dC/dW^l and dC/db^l of the neurons first..last, averaged over n samples, to their places in the flat `grad`."""
     sizes, at = layers.sizes, batch.at
     zero = grad.dtype.type(0)
     scale = grad.dtype.type(1.0 / n)
-    weight_gradient(batch.delta, at[l], batch.a, at[l - 1], grad, layers.W_at[l], zero, scale,
-                    n, sizes[l], sizes[l - 1])  # BP4  # fmt: skip
-    bias_gradient(layers, batch, l, grad, layers.b_at[l], zero, scale, n)
+    weight_gradient(layers.gemm, batch.delta, at[l], batch.a, at[l - 1], grad, layers.W_at[l], zero, scale,
+                    n, sizes[l], sizes[l - 1], first, last)  # BP4  # fmt: skip
+    bias_gradient(layers, batch, l, grad, layers.b_at[l], zero, scale, n, first, last)
 
 
 @entry
@@ -103,14 +103,15 @@ def backprop(theta, layers, feedback, batch, grad, top):
     L = layers.sizes.size - 1
     if top == 0:
         for l in range(1, L + 1):
-            forward_layer(theta, layers, batch, l, n)
-        backward(theta, layers, feedback, batch, n)
+            forward_layer(theta, layers, batch, l, 0, n)
+        refresh(theta, layers, feedback)
+        backward(theta, layers, feedback, batch, 0, n)
     else:
-        backward_from(theta, layers, feedback, batch, top, n)
-    through_weights(batch.delta, batch.at[1], theta, layers.W_at[1], batch.moved, 0,
+        backward_from(theta, layers, feedback, batch, top, 0, n)
+    through_weights(layers.gemm, batch.delta, batch.at[1], theta, layers.W_at[1], batch.moved, 0,
                     n, layers.sizes[1], layers.sizes[0])  # dC/da^0: what the error says of the input  # fmt: skip
     for l in range(1, L + 1):
-        gradient(layers, batch, l, grad, n)
+        gradient(layers, batch, l, grad, n, 0, layers.sizes[l])
 
 
 @jit
@@ -146,11 +147,11 @@ def predict(theta, layers, batch, data, out, cost):
             take(layers, batch, data, start + i, i)
         for l in range(1, L + 1):
             forward_layer(theta, layers, batch, l, n)
-        a = part(batch.a, batch, L, layers, n)
+        a = part(batch.a, batch, L, layers, 0, n)
         for i in range(n):
             for j in range(width):
                 out[start + i, j] = a[i * width + j]
         if cost.size > 0:
-            output_pass(layers, batch, n)
+            output_pass(layers, batch, 0, n)
             for i in range(n):
                 cost[start + i] = batch.cost[i]

@@ -5,13 +5,66 @@ All arrays are flat; each comes with the offset where its matrix starts. Nothing
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import get_cython_function_address, intrinsic
 
 from deltarule.kernels.blocks import COLUMNS, PANEL, ROWS, ROWS_COMBINED, VECTOR_BYTES, combine, dots
 from deltarule.kernels.compile import jit, passage
 
 BLAS_FROM = 4_000_000
 """The border, in multiply-adds of one product, from which BLAS is taken."""
+
+KEPT, TURNED = 78, 84
+"""BLAS's letters N and T: a matrix as it stands, and its transpose."""
+
+
+def gemm_address(dtype: Any) -> int:
+    """Where SciPy's BLAS has its matrix product for a dtype; it differs from process to process."""
+    name = "sgemm" if np.dtype(dtype) == np.float32 else "dgemm"
+    return int(get_cython_function_address("scipy.linalg.cython_blas", name))
+
+
+@intrinsic
+def _gemm(typing: Any, address: Any, turn_x: Any, turn_y: Any, m: Any, n: Any, k: Any, scale: Any, X: Any,
+          X_at: Any, X_row: Any, Y: Any, Y_at: Any, Y_row: Any, keep: Any, C: Any, C_at: Any, C_row: Any) -> Any:  # fmt: skip
+    """C = keep C + scale op(X) op(Y) in BLAS's order, columns first: what it calls a column is a row here."""
+    i = types.int64
+    signature = types.void(i, i, i, i, i, i, C.dtype, X, i, i, Y, i, i, C.dtype, C, i, i)
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        byte, integer = ir.IntType(8), ir.IntType(32)
+
+        def place(value: Any, kind: Any = None) -> Any:
+            """BLAS takes everything by its address."""
+            return cgutils.alloca_once_value(builder, builder.trunc(value, kind) if kind else value)
+
+        def matrix(number: int) -> Any:
+            data = context.make_array(signature.args[number])(context, builder, args[number]).data
+            return builder.gep(data, [args[number + 1]])
+
+        given = [
+            *(place(args[j], byte) for j in (1, 2)),
+            *(place(args[j], integer) for j in (3, 4, 5)),
+            place(args[6]),
+            matrix(7),
+            place(args[9], integer),
+            matrix(10),
+            place(args[12], integer),
+            place(args[13]),
+            matrix(14),
+            place(args[16], integer),
+        ]
+        kind = ir.FunctionType(ir.VoidType(), [one.type for one in given])
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), given)
+        return context.get_dummy_value()
+
+    return signature, emit
+
 
 NEXT = np.int64(1)
 """The stride to the next element. A plain 1 would be a type of its own and compile the panels twice."""
@@ -37,18 +90,14 @@ _forward_full, _forward_2, _forward_1 = (_samples_by_neurons(R) for R in (ROWS, 
 
 
 @jit
-def weighted_input(A, A_at, W, W_at, b, b_at, Z, Z_at, samples, n_out, n_in):
+def weighted_input(gemm, A, A_at, W, W_at, b, b_at, Z, Z_at, samples, n_out, n_in):
     """Z = A W^T + b: (samples, n_out). Twin: :func:`deltarule.reference.weighted_input`."""
     if samples * n_out * n_in >= BLAS_FROM:
-        z = Z[Z_at : Z_at + samples * n_out].reshape(samples, n_out)
-        np.dot(
-            A[A_at : A_at + samples * n_in].reshape(samples, n_in),
-            W[W_at : W_at + n_out * n_in].reshape(n_out, n_in).T,
-            z,
-        )
         for i in range(samples):
             for j in range(n_out):
-                z[i, j] += b[b_at + j]
+                Z[Z_at + i * n_out + j] = b[b_at + j]
+        one = Z.dtype.type(1)
+        _gemm(gemm, TURNED, KEPT, n_out, samples, n_in, one, W, W_at, n_in, A, A_at, n_in, one, Z, Z_at, n_out)
         return
     i = 0
     while i + ROWS <= samples:
@@ -100,38 +149,30 @@ def _combined_rows(C, C_at, keep, scale, X, X_at, X_row, X_term, Y, Y_at, rows, 
 
 
 @jit
-def through_weights(delta, delta_at, W, W_at, moved, moved_at, samples, n_out, n_in):
+def through_weights(gemm, delta, delta_at, W, W_at, moved, moved_at, samples, n_out, n_in):
     """moved = delta W: (samples, n_in), the error carried back through the transpose of W.
 
     Here (n_out, n_in) is the shape of W^{l+1}, or of the matrix that a rule puts in its place. Twin: the first
     move of :func:`deltarule.reference.bp2`.
     """
-    if samples * n_out * n_in >= BLAS_FROM:
-        np.dot(
-            delta[delta_at : delta_at + samples * n_out].reshape(samples, n_out),
-            W[W_at : W_at + n_out * n_in].reshape(n_out, n_in),
-            moved[moved_at : moved_at + samples * n_in].reshape(samples, n_in),
-        )
-        return
     one = delta.dtype.type(1)
+    if samples * n_out * n_in >= BLAS_FROM:
+        _gemm(gemm, KEPT, KEPT, n_in, samples, n_out, one, W, W_at, n_in, delta, delta_at, n_out,
+              one - one, moved, moved_at, n_in)  # fmt: skip
+        return
     _combined_rows(moved, moved_at, one - one, one, delta, delta_at, n_out, NEXT, W, W_at, samples, n_in, n_out)
 
 
 @jit
-def weight_gradient(delta, delta_at, A, A_at, G, G_at, keep, scale, samples, n_out, n_in):
-    """G = keep G + scale delta^T A: (n_out, n_in).
+def weight_gradient(gemm, delta, delta_at, A, A_at, G, G_at, keep, scale, samples, n_out, n_in, first, last):
+    """G = keep G + scale delta^T A: the rows first..last of (n_out, n_in).
 
     With keep 0 and scale 1/N this is BP4 (twin: :func:`deltarule.reference.bp4`). With G the weights
     themselves, scale -eta/N and keep 1 - eta l2 it is a whole step of SGD in one pass over the weights.
     """
-    if keep == 0 and samples * n_out * n_in >= BLAS_FROM:
-        g = G[G_at : G_at + n_out * n_in]
-        np.dot(
-            delta[delta_at : delta_at + samples * n_out].reshape(samples, n_out).T,
-            A[A_at : A_at + samples * n_in].reshape(samples, n_in),
-            g.reshape(n_out, n_in),
-        )
-        for i in range(g.size):
-            g[i] *= scale
+    if samples * (last - first) * n_in >= BLAS_FROM:
+        _gemm(gemm, KEPT, TURNED, n_in, last - first, samples, scale, A, A_at, n_in, delta, delta_at + first,
+              n_out, keep, G, G_at + first * n_in, n_in)  # fmt: skip
         return
-    _combined_rows(G, G_at, keep, scale, delta, delta_at, NEXT, n_out, A, A_at, n_out, n_in, samples)
+    _combined_rows(G, G_at + first * n_in, keep, scale, delta, delta_at + first, NEXT, n_out, A, A_at,
+                   last - first, n_in, samples)  # fmt: skip

@@ -8,14 +8,21 @@ import numpy as np
 import numpy.typing as npt
 
 from deltarule.kernels.compile import entry, jit, passage
-from deltarule.kernels.feedback import KOLEN_POLLACK, join_weights, part_from_weights
+from deltarule.kernels.feedback import KOLEN_POLLACK, join_weights, part_from_weights, refresh
 from deltarule.kernels.passes import backward, bias_gradient, forward_layer, gradient, part, take
 from deltarule.kernels.products import weight_gradient
+from deltarule.kernels.team import BAD, meet, share
 from deltarule.kernels.update import SGD, penalise, step
 from deltarule.kernels.watch import look
 
 EPOCH, STEP, T, BAD_LAYER = range(4)
 """What stands where in Course.counts."""
+
+NOWHERE = 1 << 40
+"""No value was bad."""
+
+NEURONS = 6
+"""Neurons are shared out in blocks of as many as the gradient's kernel takes at once."""
 
 
 class Course(NamedTuple):
@@ -57,35 +64,39 @@ def _drop(rng, share, a, slope):
 @jit
 def _finite(values):
     """Whether every value is finite: 0 times a NaN or an infinity is a NaN, whatever the sum."""
-    total = values[0] * 0
+    total = values.dtype.type(0)
     for i in range(values.size):
         total += values[i] * 0
     return total == 0
 
 
 @passage
-def _first_bad_layer(layers, batch, n):
-    """The layer of the first non-finite value in the order of computation, or 0."""
+def _first_bad(layers, batch, low, high):
+    """Where the first non-finite value of these samples stands in the order of computation; large if nowhere.
+
+    Layer l of the forward pass is l, the cost L + 1, and layer l of the backward pass 2 L + 2 - l.
+    """
     L = layers.sizes.size - 1
     for l in range(1, L + 1):
-        if not (_finite(part(batch.z, batch, l, layers, n)) and _finite(part(batch.a, batch, l, layers, n))):
+        z, a = part(batch.z, batch, l, layers, low, high), part(batch.a, batch, l, layers, low, high)
+        if not (_finite(z) and _finite(a)):
             return l
-    if not _finite(batch.cost[:n]):
-        return L
+    if not _finite(batch.cost[low:high]):
+        return L + 1
     for l in range(L, 0, -1):
-        if not _finite(part(batch.delta, batch, l, layers, n)):
-            return l
-    return 0
+        if not _finite(part(batch.delta, batch, l, layers, low, high)):
+            return 2 * L + 2 - l
+    return NOWHERE
 
 
 @passage
-def _right(layers, batch, data, order, start, n):
-    """How many of the n samples have their largest output at their label."""
+def _right(layers, batch, data, order, start, low, high):
+    """How many of the samples low..high have their largest output at their label."""
     L = layers.sizes.size - 1
     n_out = layers.sizes[L]
-    a = part(batch.a, batch, L, layers, n)
+    a = part(batch.a, batch, L, layers, 0, high)
     count = 0
-    for i in range(n):
+    for i in range(low, high):
         if n_out == 1:
             guess = 1 if a[i] > 0.5 else 0
         else:
@@ -98,43 +109,48 @@ def _right(layers, batch, data, order, start, n):
 
 
 @passage
-def _update(theta, layers, feedback, batch, opt, eta, t, n):
-    """BP3 and BP4 for every layer, and the optimiser's step."""
+def _update(theta, layers, feedback, batch, opt, eta, t, n, team, me):
+    """BP3 and BP4 for this member's neurons of every layer, and the optimiser's step."""
     sizes, at = layers.sizes, batch.at
     kind = theta.dtype.type
     fused = opt.code == SGD and opt.l1 == 0
     for l in range(1, sizes.size):
         n_out, n_in = sizes[l], sizes[l - 1]
+        first, last = share(n_out, NEURONS, team, me)
         W, b = layers.W_at[l], layers.b_at[l]
         learned = l > 1 and feedback.code[l - 1] == KOLEN_POLLACK
         if learned:
             part_from_weights(theta, layers, feedback, eta, l)
         if fused:
             scale = kind(-eta / n)
-            weight_gradient(batch.delta, at[l], batch.a, at[l - 1], theta, W, kind(1 - eta * opt.l2), scale,
-                            n, n_out, n_in)  # BP4, applied at once  # fmt: skip
-            bias_gradient(layers, batch, l, theta, b, kind(1), scale, n)
+            weight_gradient(layers.gemm, batch.delta, at[l], batch.a, at[l - 1], theta, W, kind(1 - eta * opt.l2), scale,
+                            n, n_out, n_in, first, last)  # BP4, applied at once  # fmt: skip
+            bias_gradient(layers, batch, l, theta, b, kind(1), scale, n, first, last)
         else:
-            gradient(layers, batch, l, opt.grad, n)
+            gradient(layers, batch, l, opt.grad, n, first, last)
+            low, high = W + first * n_in, W + last * n_in
             if opt.l2 != 0 or opt.l1 != 0:
-                penalise(theta[W:b], opt.grad[W:b], kind(opt.l2), kind(opt.l1))
-            end = b + n_out
-            m = opt.m[W:end] if opt.m.size > 0 else opt.m
-            v = opt.v[W:end] if opt.v.size > 0 else opt.v
-            step(opt, eta, t, theta[W:end], opt.grad[W:end], m, v)
+                penalise(theta[low:high], opt.grad[low:high], kind(opt.l2), kind(opt.l1))
+            _step(theta, opt, eta, t, low, high)
+            _step(theta, opt, eta, t, b + first, b + last)
         if learned:
             join_weights(theta, layers, feedback, l)
 
 
+@jit
+def _step(theta, opt, eta, t, low, high):
+    """The optimiser's step for the parameters low..high."""
+    m = opt.m[low:high] if opt.m.size > 0 else opt.m
+    v = opt.v[low:high] if opt.v.size > 0 else opt.v
+    step(opt, eta, t, theta[low:high], opt.grad[low:high], m, v)
+
+
 @passage
-def _close_epoch(theta, course, samples):
+def _close_epoch(theta, course, epoch, samples):
     """Record the epoch, and keep its weights as good where they are finite."""
-    counts, sums = course.counts, course.sums
-    epoch = counts[EPOCH]
+    sums = course.sums
     course.cost[epoch] = sums[0] / samples
     course.right[epoch] = sums[1] / samples
-    counts[EPOCH] = epoch + 1
-    counts[STEP] = 0
     sums[0] = sums[1] = 0
     if _finite(theta):
         for i in range(theta.size):
@@ -142,43 +158,67 @@ def _close_epoch(theta, course, samples):
 
 
 @entry
-def train(theta, layers, feedback, batch, data, opt, course, watch, rng, shuffle, steps):
+def train(theta, layers, feedback, batch, data, opt, course, watch, rng, shuffle, steps, team, me):
     """Go on for `steps` steps, or to the end of the last epoch, or until a value is not finite.
 
-    All state stands in the arguments, so that any number of calls compute what one call would.
+    All state stands in the arguments, so that any number of calls compute what one call would. Every member of
+    the team calls it with the same arguments and its number `me`; member 0 keeps the record.
     """
-    counts, sums, order = course.counts, course.sums, course.order
+    counts, order = course.counts, course.order
     rows, samples = batch.cost.size, order.size
     L = layers.sizes.size - 1
+    epoch, done, t = counts[EPOCH], counts[STEP], counts[T]
     for _ in range(steps):
-        epoch = counts[EPOCH]
         if epoch == course.eta.size:
-            return
-        start = counts[STEP] * rows
+            break
+        start = done * rows
         if start == 0 and shuffle:
-            _shuffle(order, rng)
+            if me == 0:
+                _shuffle(order, rng)
+            meet(team)
         n = min(rows, samples - start)
-        for i in range(n):
+        low, high = share(n, 1, team, me)
+        for i in range(low, high):
             take(layers, batch, data, order[start + i], i)
         for l in range(1, L + 1):
-            forward_layer(theta, layers, batch, l, n)
+            forward_layer(theta, layers, batch, l, low, high)
             if course.dropout[l] > 0:
-                _drop(rng, course.dropout[l], part(batch.a, batch, l, layers, n),
-                      part(batch.slope, batch, l, layers, n))  # fmt: skip
-        backward(theta, layers, feedback, batch, n)
-        counts[BAD_LAYER] = _first_bad_layer(layers, batch, n)
-        if counts[BAD_LAYER] != 0:
-            return
-        for i in range(n):
-            sums[0] += batch.cost[i]
+                _drop(rng, course.dropout[l], part(batch.a, batch, l, layers, low, high),
+                      part(batch.slope, batch, l, layers, low, high))  # fmt: skip
+        refresh(theta, layers, feedback)
+        backward(theta, layers, feedback, batch, low, high)
+        team.state[BAD + 8 * me] = _first_bad(layers, batch, low, high)
+        mine = team.sums[me]
+        mine[0] = mine[1] = 0
+        for i in range(low, high):
+            mine[0] += batch.cost[i]
         if data.labels.size > 0:
-            sums[1] += _right(layers, batch, data, order, start, n)
-        if watch.rows.shape[0] > 0:
-            seen = epoch * -(-samples // rows) + counts[STEP]
-            if seen % watch.every == 0:
-                look(layers, batch, course.dropout, watch, seen // watch.every, n)
-        counts[T] += 1
-        _update(theta, layers, feedback, batch, opt, course.eta[epoch], counts[T], n)
-        counts[STEP] += 1
+            mine[1] += _right(layers, batch, data, order, start, low, high)
+        meet(team)
+        bad = NOWHERE
+        for member in range(team.size):
+            bad = min(bad, team.state[BAD + 8 * member])
+        if bad != NOWHERE:
+            if me == 0:
+                counts[BAD_LAYER] = min(bad, L) if bad <= L + 1 else 2 * L + 2 - bad
+            break
+        if me == 0:
+            for member in range(team.size):
+                course.sums[0] += team.sums[member, 0]
+                course.sums[1] += team.sums[member, 1]
+            if watch.rows.shape[0] > 0:
+                seen = epoch * -(-samples // rows) + done
+                if seen % watch.every == 0:
+                    look(layers, batch, course.dropout, watch, seen // watch.every, n)
+        t += 1
+        _update(theta, layers, feedback, batch, opt, course.eta[epoch], t, n, team, me)
+        done += 1
         if start + n == samples:
-            _close_epoch(theta, course, samples)
+            meet(team)
+            if me == 0:
+                _close_epoch(theta, course, epoch, samples)
+            epoch += 1
+            done = 0
+        meet(team)
+    if me == 0:
+        counts[EPOCH], counts[STEP], counts[T] = epoch, done, t

@@ -1,0 +1,42 @@
+"""How many cores a training may take, and BLAS kept from taking more."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+LIMITS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")
+"""Environment variables that users, and joblib's worker processes, set to say how many threads a process may use."""
+
+_lock = threading.Lock()
+_holders = 0
+_limits: Any = None
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    given = [os.environ.get(name, "") for name in LIMITS]
+    return max(min([count, *(int(one) for one in given if one.isdigit() and int(one) > 0)]), 1)
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """BLAS computes in the thread that calls it, while any training runs: the training's own threads share the work."""
+    global _holders, _limits
+    from threadpoolctl import threadpool_limits
+
+    with _lock:
+        if _holders == 0:
+            _limits = threadpool_limits(1, user_api="blas")
+        _holders += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _holders -= 1
+            if _holders == 0:
+                _limits.restore_original_limits()

@@ -1,0 +1,113 @@
+"""Several threads in one training: all run the same steps in lockstep, each does its share, and they meet at a barrier.
+
+Every member of a team is a thread that Python has started; all call the same compiled function with their own
+number. Nothing here knows of a pool or of a runtime, so trainings in several threads, and processes that were
+forked, do not disturb each other. A member that waits for long gives its core away.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from typing import Any, NamedTuple
+
+import llvmlite.binding
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from deltarule.kernels.compile import jit
+
+COUNT, GENERATION, BAD = 0, 8, 16
+"""Where in `state` the arrivals are counted, the meetings numbered, and each member's bad layer stands; each on a
+cache line of its own."""
+
+SPINS = 3000
+"""How often a member looks before it gives its core away: about a microsecond's work at a time."""
+
+if sys.platform == "win32":
+    _yield_address = ctypes.cast(ctypes.windll.kernel32.SwitchToThread, ctypes.c_void_p).value
+else:
+    _yield_address = ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value
+llvmlite.binding.add_symbol("deltarule_give_core_away", _yield_address or 0)
+
+
+class Team(NamedTuple):
+    """The members of a training."""
+
+    size: int
+    state: npt.NDArray[np.int64]
+    sums: npt.NDArray[np.float64]  # (size, 8): each member's part of the cost and of the number right
+
+
+def team(size: int) -> Team:
+    """A team of `size` members that have not met yet."""
+    return Team(size, np.zeros(BAD + 8 * size, np.int64), np.zeros((size, 8)))
+
+
+def _place(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    data = context.make_array(signature.args[0])(context, builder, args[0]).data
+    return builder.gep(data, [args[1]])
+
+
+@intrinsic
+def _add(typing: Any, state: Any, index: Any) -> Any:
+    """state[index] += 1 in one piece; the value before."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        one = ir.Constant(ir.IntType(64), 1)
+        return builder.atomic_rmw("add", _place(context, builder, signature, args), one, "seq_cst")
+
+    return types.int64(state, types.int64), emit
+
+
+@intrinsic
+def _read(typing: Any, state: Any, index: Any) -> Any:
+    """state[index], as another thread may have written it a moment ago."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load_atomic(_place(context, builder, signature, args), "seq_cst", 8)
+
+    return types.int64(state, types.int64), emit
+
+
+@intrinsic
+def _give_core_away(typing: Any) -> Any:
+    """Let another thread of the machine run."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(ir.IntType(32), [])
+        function = builder.module.globals.get("deltarule_give_core_away") or ir.Function(
+            builder.module, kind, "deltarule_give_core_away"
+        )
+        builder.call(function, [])
+        return context.get_dummy_value()
+
+    return types.void(), emit
+
+
+@jit
+def meet(team):
+    """Wait until every member has come here; what each wrote before is seen by all after."""
+    if team.size == 1:
+        return
+    generation = _read(team.state, GENERATION)
+    if _add(team.state, COUNT) == team.size - 1:
+        team.state[COUNT] = 0
+        _add(team.state, GENERATION)
+        return
+    looks = 0
+    while _read(team.state, GENERATION) == generation:
+        looks += 1
+        if looks > SPINS:
+            _give_core_away()
+
+
+@jit
+def share(count, unit, team, me):
+    """The part of 0..count that is this member's: from, to. Parts are whole units but for the last."""
+    units = (count + unit - 1) // unit
+    first, last = units * me // team.size * unit, units * (me + 1) // team.size * unit
+    return min(first, count), min(last, count)
