@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deltarule.errors import BadInput
+from deltarule.rules import keep
 from deltarule.store import architecture, pack, unpack, write_whole
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def resume(training: Training, folder: Path) -> None:
     net.theta[:] = course.good[:] = tensors["theta"]
     memory.m[:], memory.v[:] = tensors["m"], tensors["v"]
     training.feedback.B[:] = tensors["B"]
+    keep(net, training.settings.rules, training.feedback)
     training.best = tensors.get("best")
     if "watched" in tensors:
         training.watch.rows[: len(tensors["watched"])] = tensors["watched"]

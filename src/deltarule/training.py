@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltarule import checkpoint, inputs
+from deltarule.calls import raise_kept
 from deltarule.errors import BadInput, DeltaruleError, Diverged, is_count, is_number, require
 from deltarule.history import History, Series
 from deltarule.kernels import layout
@@ -19,7 +20,7 @@ from deltarule.network import Network
 from deltarule.optimizers import Optimizer, optimizer
 from deltarule.progress import Bar
 from deltarule.records import ByLayer
-from deltarule.rules import by_layer, feedback, keep, raise_kept
+from deltarule.rules import by_layer, feedback, forget, keep
 from deltarule.schedules import EarlyStopping, Schedule, schedule
 from deltarule.verdicts import SATURATED
 from deltarule.watched import Watched
@@ -102,7 +103,7 @@ def settings_for(
         len(shares) == hidden and all(is_number(share, 0, 1) and share != 1 for share in shares),
         f"a share from 0 up to, not including, 1, or one for each of the {hidden} hidden layers",
     )
-    seen = isinstance(watch, (bool, np.bool_)) or is_count(watch) or watch == 0
+    seen = isinstance(watch, (bool, np.bool_)) or is_count(watch) or is_number(watch, 0, 0)
     require("watch", watch, seen, "True, False, or k to watch every k-th step")
     stopping = EarlyStopping() if early_stopping is True else early_stopping or None
     if stopping is not None and not isinstance(stopping, EarlyStopping):
@@ -204,7 +205,7 @@ class Training:
             np.array([0.0, *settings.dropout, 0.0]),
             net.theta.copy(),
         )
-        self.feedback, self._alive = feedback(net, settings.rules)
+        self.feedback, self.calls = feedback(net, settings.rules)
         self.steps_an_epoch = -(-N // rows)
         seen = -(-settings.epochs * self.steps_an_epoch // settings.watch) if settings.watch else 0
         peaks = [sigma.peak or 0.0 for sigma in net.activations]
@@ -287,14 +288,15 @@ class Training:
                 called, before = time.perf_counter(), int(counts[T])
                 train(*arguments, self._steps)
                 if counts[BAD_LAYER]:
-                    raise_kept(self.settings.rules)
+                    raise_kept(self.calls)
                     self._diverged(int(counts[EPOCH]) + 1, int(counts[STEP]) + 1, int(counts[BAD_LAYER]))
                 rate = (int(counts[T]) - before) / (time.perf_counter() - called)
                 self._steps = min(max(int(rate * CALL_SECONDS), 1), 10 * self._steps)
                 bar.show(int(counts[EPOCH]) * self.steps_an_epoch + int(counts[STEP]), self._text())
         finally:
             self.memory.steps = int(counts[T])
-            keep(net, self.settings.rules, self.feedback)
+            if not counts[BAD_LAYER]:
+                keep(net, self.settings.rules, self.feedback)
             finished = int(counts[EPOCH]) - self.done
             self.seconds += [(time.perf_counter() - started) / max(finished, 1)] * finished
         self._require_finite_weights(until)
@@ -362,6 +364,7 @@ class Training:
         """Give the network its last good weights and raise Diverged."""
         self.net.theta[:] = self.course.good
         self.settings.optimizer.forget(self.net)
+        forget(self.net, self.settings.rules)
         self.done = epoch - 1
         raise Diverged(
             f"training met a value that is not finite in epoch {epoch}, step {step}, first at layer {layer} "

@@ -177,6 +177,7 @@ def compile_function(function: Any, dtype: Any) -> tuple[Any, int]:
 
     def over(delta_at, W_at, moved_at, samples, n_out, n_in):
         moved = array_at(moved_at, (samples, n_in))
+        moved[:, :] = math.nan  # what stays where the function raises
         moved[:, :] = function(array_at(delta_at, (samples, n_out)), array_at(W_at, (n_out, n_in)))
 
     compiled = cfunc(types.void(*[pointer] * 3, *[types.int64] * 3))(over)
