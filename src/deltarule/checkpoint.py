@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from deltarule.training import Training
 
 SCHEMA = "deltarule.checkpoint"
-VERSION = 2
+VERSION = 3
 FILE = "checkpoint.safetensors"
 ROWS_SEEN = 1024
 
@@ -49,6 +49,7 @@ def write(training: Training, folder: Path) -> None:
     tensors = {"theta": training.net.theta, "m": memory.m, "v": memory.v, "B": training.feedback.B}
     if seen is not None:
         tensors["watched"] = training.watch.rows[: len(seen.steps)]
+        tensors["silence"] = training.watch.silence
     if training.best is not None:
         tensors["best"] = training.best
     header = {
@@ -98,6 +99,7 @@ def resume(training: Training, folder: Path) -> None:
     training.best = tensors.get("best")
     if "watched" in tensors:
         training.watch.rows[: len(tensors["watched"])] = tensors["watched"]
+        training.watch.silence[:] = tensors["silence"]
     memory.steps, memory.costs = kept["steps"], kept["costs"]
     training.epochs_before = kept["epochs_before"]
     memory.epochs = training.epochs_before + done

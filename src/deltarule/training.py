@@ -30,6 +30,9 @@ Array = npt.NDArray[Any]
 ANGLE_SAMPLES = 100
 """On how many samples, spread over the training data, the angle of a rule to the true error is measured."""
 
+DEAD_AFTER = 1000
+"""A neuron whose slope has been 0 for so many training samples one after another is recorded as dead."""
+
 CALL_SECONDS = 0.1
 """How long one compiled call may take: after each, Ctrl-C is heard and the progress bar moves."""
 
@@ -212,7 +215,9 @@ class Training:
         self.watch = layout.Watch(
             max(settings.watch, 1),
             SATURATED * np.array([0.0, *peaks]),
-            np.empty(2 * max(n), net.dtype),
+            np.empty(max(n), net.dtype),
+            np.zeros(sum(n[1:]), np.int64),
+            min(N, DEAD_AFTER),
             np.empty((seen, len(watch.COLUMNS), net.L)),
         )
         self.data = layout.Data(

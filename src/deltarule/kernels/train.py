@@ -12,7 +12,7 @@ from deltarule.kernels.feedback import KOLEN_POLLACK, join_weights, part_from_we
 from deltarule.kernels.passes import backward, bias_gradient, forward_layer, gradient, part, take
 from deltarule.kernels.products import weight_gradient
 from deltarule.kernels.update import SGD, penalise, step
-from deltarule.kernels.watch import look
+from deltarule.kernels.watch import listen, look
 
 EPOCH, STEP, T, BAD_LAYER = range(4)
 """What stands where in Course.counts."""
@@ -174,6 +174,7 @@ def train(theta, layers, feedback, batch, data, opt, course, watch, rng, shuffle
         if data.labels.size > 0:
             sums[1] += _right(layers, batch, data, order, start, n)
         if watch.rows.shape[0] > 0:
+            listen(layers, batch, watch, n)
             seen = epoch * -(-samples // rows) + counts[STEP]
             if seen % watch.every == 0:
                 look(layers, batch, course.dropout, watch, seen // watch.every, n)
