@@ -2,13 +2,14 @@
 PYTHON ?= python3.11
 BIN = .venv/bin
 
-.PHONY: help setup demo test check mutants bench book clean
+.PHONY: help setup demo test check mutants bench book rules clean
 
 help:
 	@echo "make demo    train on the embedded digits, show where the error goes, check it"
 	@echo "make test    all tests, the linter and the type checker"
 	@echo "make mutants break the code on purpose; each break must turn a named test red"
 	@echo "make book    the book's MNIST results (DELTARULE_MNIST names the folder of its IDX files)"
+	@echo "make rules   the papers' settings for rules that replace the transpose, shortened (DELTARULE_MNIST)"
 	@echo "make bench   a step's time beside PyTorch's"
 
 # The stamp is new only when the installation went through.
@@ -36,6 +37,9 @@ mutants: setup
 
 book: setup
 	$(BIN)/python benchmarks/book.py
+
+rules: setup
+	$(BIN)/python benchmarks/rules.py $(BENCH_FLAGS)
 
 bench: setup
 	$(BIN)/python benchmarks/step.py $(BENCH_FLAGS)

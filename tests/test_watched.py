@@ -173,3 +173,17 @@ def test_the_books_speeds_of_learning_at_the_start(hidden, mnist_folder):
         assert set(verdicts) == {"vanishing"}
     if len(hidden) == 2:
         assert set(verdicts) == {"healthy"}
+
+
+@pytest.mark.parametrize("hidden", BOOK)
+def test_the_books_curves_of_learning_while_it_trains(hidden, mnist_folder):
+    """The book follows these speeds for 500 epochs of gradient descent on 1000 images, eta 0.1, lambda 5."""
+    x, y = (part[:1000] for part in dr.data.mnist(mnist_folder).train)
+    net = dr.Network([784, *hidden, 10], cost="cross_entropy", init="nielsen_scaled", seed=0)
+    history = net.fit(x, y, epochs=500, batch_size=1000, optimizer=dr.SGD(0.1), l2=5 / 1000, watch=True)
+    assert len(history.flow) == 500
+    speed = history.flow.speed[:, :-1]
+    for ours, book in zip(speed[0], BOOK[hidden], strict=True):
+        assert book / 3 < ours < book * 3
+    slower = (np.diff(speed, axis=1) > 0).mean(axis=0)  # the share of the epochs in which a layer is the slower
+    assert (slower > 0.95).all(), slower
