@@ -1,7 +1,7 @@
 """What carries the error back into a hidden layer, compiled: the rules of :mod:`deltarule.rules`.
 
 Every rule but the transpose puts a matrix B in the place of W^{l+1}, or calls a function. The product is the
-same as the transpose's, so a rule trains at the transpose's speed.
+same as the transpose's, so a rule trains at the transpose's speed, the inverse excepted: B is computed in every step.
 """
 
 from __future__ import annotations
