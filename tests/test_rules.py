@@ -382,13 +382,21 @@ def test_a_rule_of_ones_own_kind_is_the_rule_it_is_made_of():
         net.backprop(x, y, rule=Wrong())
 
 
-def test_what_kolen_and_pollack_learned_does_not_outlive_a_training_that_diverged():
-    net = network([4, 5, 3], "tanh", "sigmoid", "quadratic")
+@pytest.mark.parametrize("eta", [1e100, 1e308])  # in the midst of an epoch, and only seen in its weights at the end
+def test_what_kolen_and_pollack_learned_does_not_outlive_a_training_that_diverged(eta):
+    net = network([4, 5, 3], "tanh", "identity", "quadratic")
     x, y = samples(net, 40)
-    rule = rules.KolenPollack()
-    with pytest.raises(dr.Diverged):
-        net.fit(1e3 * x, y, epochs=5, rule=rule, optimizer=dr.SGD(1e308))
-    assert np.isfinite(net.fit(x, y, epochs=1, rule=rule).cost[0])
+    rule = rules.KolenPollack(1.0)
+    net.fit(x, y, epochs=5, rule=rule, optimizer=dr.SGD(0.1))
+
+    def angle():
+        return net.backprop(x, y, rule=rule).angle(net.backprop(x, y))[1]
+
+    before = angle()
+    with pytest.raises(dr.Diverged) as failed:
+        net.fit(1e4 * x, 1e4 * y, epochs=2, batch_size=40 if eta > 1e200 else 4, rule=rule, optimizer=dr.SGD(eta))
+    assert failed.value.epoch == 1
+    assert angle() == before
 
 
 def test_a_training_that_was_over_gives_its_matrices_back(tmp_path):

@@ -156,10 +156,6 @@ class KolenPollack(_Drawn):
         """Remember B as a training has left it."""
         self._kept.setdefault(net, {})[l] = B.copy()
 
-    def forget(self, net: Network) -> None:
-        """Begin at random again, after a training of this network that diverged."""
-        self._kept.pop(net, None)
-
     def settings(self) -> dict[str, Any]:
         return {**super().settings(), "decay": self.decay}
 
@@ -358,10 +354,3 @@ def keep(net: Network, carriers: ByLayer, given: Feedback) -> None:
             shape = net.W[l + 1].shape
             start = int(given.at[l])
             one.keep(net, l, given.B[start : start + shape[0] * shape[1]].reshape(shape))
-
-
-def forget(net: Network, carriers: ByLayer) -> None:
-    """Let the rules that learn begin anew: the training has diverged, and their matrices with it."""
-    for one in carriers:
-        if isinstance(one, KolenPollack):
-            one.forget(net)

@@ -20,7 +20,7 @@ from deltarule.network import Network
 from deltarule.optimizers import Optimizer, optimizer
 from deltarule.progress import Bar
 from deltarule.records import ByLayer
-from deltarule.rules import by_layer, feedback, forget, keep
+from deltarule.rules import by_layer, feedback, keep
 from deltarule.schedules import EarlyStopping, Schedule, schedule
 from deltarule.verdicts import SATURATED
 from deltarule.watched import Watched
@@ -300,7 +300,7 @@ class Training:
                 bar.show(int(counts[EPOCH]) * self.steps_an_epoch + int(counts[STEP]), self._text())
         finally:
             self.memory.steps = int(counts[T])
-            if not counts[BAD_LAYER]:
+            if not counts[BAD_LAYER] and np.isfinite(self.feedback.B).all():  # else those of the good weights stay
                 keep(net, self.settings.rules, self.feedback)
             finished = int(counts[EPOCH]) - self.done
             self.seconds += [(time.perf_counter() - started) / max(finished, 1)] * finished
@@ -369,7 +369,6 @@ class Training:
         """Give the network its last good weights and raise Diverged."""
         self.net.theta[:] = self.course.good
         self.settings.optimizer.forget(self.net)
-        forget(self.net, self.settings.rules)
         self.done = epoch - 1
         raise Diverged(
             f"training met a value that is not finite in epoch {epoch}, step {step}, first at layer {layer} "
