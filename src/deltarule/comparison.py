@@ -152,7 +152,7 @@ def compare_rules(
     --------
     >>> import deltarule as dr
     >>> found = dr.compare_rules(dr.data.digits(), ["transpose", "random"], hidden=[20], epochs=3, seeds=2)
-    >>> found.angle[0].max(), found.angle[1].min() > 20
+    >>> float(found.angle[0].max()), bool(found.angle[1].min() > 20)
     (0.0, True)
     """
     require("epochs", epochs, is_count(epochs), "an integer from 1 up")
