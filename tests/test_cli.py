@@ -438,3 +438,26 @@ def test_mnist_is_trained_for_an_epoch_from_its_folder(tmp_path):
     # The run remembers where its data are.
     checked = program("check", tmp_path / "run", "--samples", "1")
     assert checked.returncode == 0, checked.stderr
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(runs, "compare", lambda *arguments, **more: pytest.fail("it was trained"))
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "file").touch()
+    for option in ("--out", "--plot"):
+        done = called(capsys, "compare-rules", option, tmp_path / "folder.png")
+        assert_refused(done, "folder.png is a folder; expected the name of a file")
+        done = called(capsys, "compare-rules", option, tmp_path / "file" / "new.png")
+        assert_refused(done, "its folder cannot be made")
+    assert_refused(called(capsys, "explain", trained[0], "--out", tmp_path / "folder.png"), "is a folder")
+    assert_refused(called(capsys, "flow", trained[0], "--plot", tmp_path / "folder.png"), "is a folder")
+
+
+def test_without_a_run_the_digits_are_explained_and_nothing_else(capsys):
+    done = called(capsys, "explain", "--dataset", "mnist")
+    assert_refused(done, "no RUN given", "deltarule train mnist --out RUN")
+
+
+def test_a_watched_training_prints_its_flow(tmp_path, capsys):
+    done = called(capsys, *SMALL, "--watch", "100", "--out", tmp_path / "run")
+    assert "The flow at 3 training steps, every 100" in done.stdout

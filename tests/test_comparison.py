@@ -94,9 +94,23 @@ def test_a_network_without_hidden_layers_and_words_as_labels(split):
         ({"epochs": 0}, "epochs"),
         ({"eta": -1}, "eta"),
         ({"hidden": [0]}, "sizes"),
+        ({"hidden": 5}, "hidden is 5; expected a list"),
+        ({"seeds": True}, "how many seeds"),
+        ({"seeds": [True]}, "how many seeds"),
+        ({"rules": 5}, "expected a list of names"),
+        ({"rules": ["random", "random"]}, "two rules of one name"),
+        ({"rules": [lambda delta, W: delta @ W, lambda delta, W: -delta @ W]}, "two rules of one name"),
+        ({"rules": [np.ones((10, 5))]}, "or a matrix; expected a dictionary"),
         ({"rules": {"mine": np.zeros((2, 2))}}, "expected"),
     ],
 )
 def test_bad_questions_are_refused(split, given, words):
     with pytest.raises(dr.BadInput, match=words):
         dr.compare_rules(split, **{"hidden": [5], "epochs": 1, **given})
+
+
+def test_data_that_are_no_split_are_refused_and_seeds_may_be_numpys(split):
+    for given in (split.train, None):
+        with pytest.raises(dr.BadInput, match=r"expected a deltarule\.data\.Split"):
+            dr.compare_rules(given)
+    assert dr.compare_rules(split, ["sign"], hidden=[5], epochs=1, seeds=np.int64(2)).seeds == (0, 1)

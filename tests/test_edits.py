@@ -100,12 +100,39 @@ def test_a_rule_too_is_judged_by_a_step(case):
         ({2: lambda d: d.T}, dr.BadInput, r"\(8, 5\)"),
         ({2: np.nan}, dr.BadInput, "not finite"),
         ({2: lambda d: d / 0}, dr.BadInput, "not finite"),
+        ({2: lambda d: d * 1e308 * 1e308}, dr.BadInput, "not finite"),
+        ({2: True}, dr.BadInput, r"gives True; expected a number"),
+        ({2: None}, dr.BadInput, r"gives None; expected a number"),
+        ({2: lambda d: None}, dr.BadInput, r"gives None; expected a number"),
+        ({2: 1j}, dr.BadInput, r"gives 1j; expected a number"),
+        ({2: np.ones((8, 1))}, dr.BadInput, r"gives float64 of shape \(8, 1\)"),
     ],
 )
 def test_edits_that_make_no_sense_are_refused(case, edit, kind, words):
     net, x, y = case
     with np.errstate(all="ignore"), pytest.raises(kind, match=words):
         net.backprop(x, y, edit=edit)
+
+
+def test_a_number_scales_whatever_its_kind(case):
+    net, x, y = case
+    halves = [net.backprop(x, y, edit={2: half}).delta[1] for half in (0.5, np.array(0.5), np.float32(0.5))]
+    for half in halves:
+        assert np.array_equal(half, halves[0])
+
+
+def test_a_number_that_is_too_large_for_the_networks_dtype_is_refused(case):
+    net, x, y = case
+    with pytest.raises(dr.BadInput, match="not finite"):
+        net.astype("float32").backprop(x, y, edit={2: 1e200})
+
+
+def test_traces_that_do_not_fit_have_no_angle(case):
+    net, x, y = case
+    trace = net.backprop(x, y)
+    for other in (net.backprop(x[:3], y[:3]), dr.Network([net.sizes[0], net.sizes[-1]]).backprop(x, y), None):
+        with pytest.raises(dr.BadInput, match="trace"):
+            trace.angle(other)
 
 
 @pytest.mark.parametrize("eta", [0, -1, np.nan, "0.1"])

@@ -20,7 +20,7 @@ ORDER = [
     *("check", "comparison"),
     *("training", "checkpoint", "store"),
     *("network",),
-    *("edits", "rules"),
+    *("edits", "rules", "calls"),
     *("trace", "inputs", "history", "watched"),
     *("flow", "blame"),
     *("plots",),

@@ -52,6 +52,7 @@ def test_str_is_plain_and_colour_says_the_same(flow, monkeypatch):
     assert not ANSI.search(plain)
     assert ANSI.search(colored)
     assert ANSI.sub("", colored) == plain == str(flow)
+    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
@@ -111,3 +112,16 @@ def test_a_name_of_ones_own_is_escaped_in_html():
     assert "script>alert(1)</script" in str(flow)
     assert "&lt;/script&gt;" in flow._repr_html_()
     assert "</script" not in flow._repr_html_()
+
+
+def test_the_bars_fit_into_a_narrow_terminal(monkeypatch):
+    net = dr.Network([4, *[6] * 5, 3], seed=0)
+    flow = net.backprop(np.eye(4), [0, 1, 2, 0]).flow()
+    wide = flow.report(color=False).splitlines()[1 : 2 + len(flow.rows)]
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    narrow = flow.report(color=False).splitlines()[1 : 2 + len(flow.rows)]
+    assert max(map(len, narrow)) <= 80
+    assert "--|" in flow.report(color=False)
+    monkeypatch.setenv("COLUMNS", "200")
+    assert flow.report(color=False).splitlines()[1 : 2 + len(flow.rows)] == wide

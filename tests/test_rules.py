@@ -242,7 +242,7 @@ def test_a_function_that_fails_is_named_and_the_network_keeps_its_weights():
     with pytest.raises(dr.BadInput, match=r"returned shape \(40, 3\); expected \(40, 5\)"):
         net.backprop(x, y, rule=lambda delta, W: delta)
     with pytest.raises(dr.BadInput, match="cannot be compiled"):
-        net.backprop(x, y, rule=numba.njit(lambda delta, W: "words"))
+        net.backprop(x, y, rule=numba.njit(lambda delta, W: delta.words))
 
     def stopped(delta, W):
         raise KeyboardInterrupt
@@ -322,3 +322,88 @@ def test_a_network_without_hidden_layers_takes_any_rule():
     net = dr.Network([4, 3], seed=0)
     x, y = np.eye(4), [0, 1, 2, 0]
     assert net.fit(x, y, epochs=2, rule="random").angle == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (lambda delta, W: None, "into layer 2 failed: it returned None; expected"),
+        (lambda delta, W: delta @ W if len(W) == 2 else delta, r"into layer 1 failed: it returned shape \(6, 3\)"),
+        (lambda delta, W: 1j * (delta @ W), "complex64; expected real numbers"),
+        (numba.njit(lambda delta, W: delta), r"into layer 1 failed: it returned shape \(3, 3\); expected \(3, 5\)"),
+        (numba.njit(lambda delta, W: delta[0]), r"it returned shape \(3,\)"),
+        (numba.njit(lambda delta, W: 1.0), r"it returned 1.0; expected"),
+        (np.ones((3, 5)) * 1j, "complex"),
+        (np.ones((3, 5)) * 1e300, "too large for float32"),
+        (np.full((3, 5), np.nan), "nan in row 0, column 0"),
+        (rules.Rule(), r"deltarule.rules.RandomFeedback\(seed=1\)"),
+    ],
+)
+def test_what_a_rule_gives_wrong_is_named_and_nothing_is_computed_with_it(given, words):
+    net = network([4, 5, 3, 2], "tanh", "sigmoid", "quadratic", "float32")
+    x, y = samples(net, 6)
+    rule = given if "into layer 2" in words else [given, "transpose"]
+    with pytest.raises(dr.BadInput, match=words):
+        net.backprop(x, y, rule=rule)
+    with pytest.raises(dr.BadInput, match=words):
+        net.fit(x, y, epochs=1, batch_size=6, rule=rule)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Numba says what it was, on stderr
+def test_a_compiled_function_that_raises_later_leaves_no_number():
+    net = network([4, 5, 3], "tanh", "sigmoid", "quadratic")
+    x, y = samples(net, 40)
+
+    @numba.njit
+    def fails(delta, W):
+        if delta.shape[0] > 3:
+            raise ValueError("no")
+        return delta @ W
+
+    assert np.isnan(net.backprop(x, y, rule=fails).moved[1]).all()
+    with pytest.raises(dr.Diverged):
+        net.fit(x, y, epochs=1, rule=fails)
+
+
+def test_a_rule_of_ones_own_kind_is_the_rule_it_is_made_of():
+    class Stronger(rules.RandomFeedback):
+        def matrix(self, net, l):
+            return 2 * super().matrix(net, l)
+
+    class Wrong(rules.RandomFeedback):
+        def matrix(self, net, l):
+            return np.ones((2, 2))
+
+    net = network([4, 5, 3], "tanh", "sigmoid", "quadratic")
+    x, y = samples(net, 6)
+    moved = [net.backprop(x, y, rule=one).moved[1] for one in (Stronger(), "random")]
+    assert relative(moved[0], 2 * moved[1]) < 1e-12
+    with pytest.raises(dr.BadInput, match=r"shape \(2, 2\); expected \(3, 5\)"):
+        net.backprop(x, y, rule=Wrong())
+
+
+@pytest.mark.parametrize("eta", [1e100, 1e308])  # in the midst of an epoch, and only seen in its weights at the end
+def test_what_kolen_and_pollack_learned_does_not_outlive_a_training_that_diverged(eta):
+    net = network([4, 5, 3], "tanh", "identity", "quadratic")
+    x, y = samples(net, 40)
+    rule = rules.KolenPollack(1.0)
+    net.fit(x, y, epochs=5, rule=rule, optimizer=dr.SGD(0.1))
+
+    def angle():
+        return net.backprop(x, y, rule=rule).angle(net.backprop(x, y))[1]
+
+    before = angle()
+    with pytest.raises(dr.Diverged) as failed:
+        net.fit(1e4 * x, 1e4 * y, epochs=2, batch_size=40 if eta > 1e200 else 4, rule=rule, optimizer=dr.SGD(eta))
+    assert failed.value.epoch == 1
+    assert angle() == before
+
+
+def test_a_training_that_was_over_gives_its_matrices_back(tmp_path):
+    x, y = samples(network([4, 5, 3], "tanh", "sigmoid", "quadratic"), 40)
+    angles = []
+    for _ in range(2):  # the second finds the checkpoint of the last epoch
+        net, rule = network([4, 5, 3], "tanh", "sigmoid", "quadratic"), rules.KolenPollack(1.0)
+        net.fit(x, y, epochs=20, rule=rule, optimizer=dr.SGD(0.3), checkpoint=tmp_path)
+        angles.append(net.backprop(x, y, rule=rule).angle(net.backprop(x, y))[1])
+    assert angles[0] == angles[1]

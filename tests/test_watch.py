@@ -16,8 +16,11 @@ from deltarule.flow import length
 from deltarule.verdicts import SATURATED
 
 
-def expected(trace):
-    """One recorded row from a trace of the same batch: moved, delta, speed, saturated, dead, by layer 1..L."""
+def expected(trace, before, enough):
+    """One recorded row from a trace of the same batch: moved, delta, speed, saturated, dead, by layer 1..L.
+
+    `before` holds the slopes of the samples before it, and is added to: of them the last `enough` tell who is dead.
+    """
     layers = trace.delta.layers
     peaks = [dr.ACTIVATIONS[name].peak for name in trace.activations]
     return [
@@ -28,8 +31,13 @@ def expected(trace):
             np.nan if p is None else (trace.slope[l] < SATURATED * p).mean()
             for l, p in zip(layers, peaks, strict=True)
         ],
-        [(trace.slope[l] == 0).all(axis=0).mean() for l in layers],
+        [dead(before, trace, l, enough) for l in layers],
     ]
+
+
+def dead(before, trace, l, enough):
+    before[l] = np.concatenate([before.get(l, trace.slope[l][:0]), trace.slope[l]])
+    return (before[l][-enough:] == 0).all(axis=0).mean() if len(before[l]) >= enough else 0.0
 
 
 def recorded(flow, row):
@@ -43,11 +51,11 @@ def test_every_step_is_recorded_as_its_trace_says(rule, hidden, dtype):
     net = network([5, 7, 1, 4, 3], hidden, "softmax", "log_likelihood", dtype, scale=4.0)
     x, y = samples(net, 23)
     twin = network([5, 7, 1, 4, 3], hidden, "softmax", "log_likelihood", dtype, scale=4.0)
-    rows = []
+    rows, before = [], {}
     for _ in range(2):
         for start in range(0, 23, 7):  # three whole batches and one of 2
             batch = x[start : start + 7], y[start : start + 7]
-            rows.append(expected(twin.backprop(*batch, rule=rule)))
+            rows.append(expected(twin.backprop(*batch, rule=rule), before, 23))
             twin.fit(*batch, epochs=1, batch_size=7, optimizer=dr.SGD(0.3), rule=rule, shuffle=False)
     flow = net.fit(x, y, epochs=2, batch_size=7, optimizer=dr.SGD(0.3), rule=rule, shuffle=False, watch=True).flow
     assert flow.steps.tolist() == list(range(1, 9))
@@ -113,6 +121,22 @@ def test_a_diverged_training_shows_its_whole_epochs():
     assert np.isfinite(history.flow.delta).all()
 
 
+@pytest.mark.parametrize("batch_size", [1, 2, 10])
+def test_a_healthy_relu_network_is_not_called_dead_for_what_is_silent_in_a_batch(batch_size):
+    x, y = dr.data.digits().train
+    net = dr.Network([64, 60, 30, 10], "relu", "softmax", "log_likelihood", seed=0)
+    fit = {"epochs": 2, "batch_size": batch_size, "optimizer": dr.SGD(0.02), "watch": 100}
+    flow = net.fit(x, y, **fit).flow
+    assert net.backprop(x, y).flow().verdict == "healthy"
+    assert {flow.at(i).verdict for i in range(len(flow))} == {"healthy"}
+    assert np.isclose(flow.dead[-1], 0, atol=0.1).all()
+    net.b[2][:] = -100  # and one that is dead is called so, as soon as a thousand samples have been seen
+    flow = net.fit(x, y, **fit).flow
+    seen = np.minimum(flow.steps * batch_size, 2 * len(x))
+    assert np.array_equal(flow.dead[:, 1] == 1, seen >= 1000)
+    assert flow.at(-1).verdict in ("dead", "vanishing")
+
+
 def test_units_that_dropout_silences_do_not_count_as_saturated():
     net = network([4, 200, 3], "sigmoid", "softmax", "log_likelihood", scale=0.1)
     x, y = samples(net, 50)
@@ -141,7 +165,8 @@ RESUMED = """
     import sys, numpy as np, deltarule as dr
     from deltarule import rules
     x, y = dr.data.digits().train
-    net = dr.Network([64, 20, 15, 10], seed=3)
+    net = dr.Network([64, 20, 15, 10], "relu", seed=3)
+    net.b[1] = np.where(np.arange(20) < 9, -100.0, 0.0)  # nine dead neurons
     def train(epochs, folder):
         return net.fit(x, y, epochs=epochs, optimizer=dr.Momentum(0.1), checkpoint=folder, watch=50,
                        rule=["random", rules.KolenPollack(0.1)])
@@ -158,7 +183,9 @@ def test_a_resumed_training_has_the_same_angles_flow_and_matrices(tmp_path):
     assert np.array_equal(whole["net"].theta, halves["net"].theta)
     assert whole["history"].angle == halves["history"].angle
     assert len(whole["history"].angle) == 6
-    np.testing.assert_array_equal(whole["history"].flow.delta, halves["history"].flow.delta)
+    for seen in ("delta", "dead"):
+        np.testing.assert_array_equal(getattr(whole["history"].flow, seen), getattr(halves["history"].flow, seen))
+    assert whole["history"].flow.dead[:, 0].min() == 0 < whole["history"].flow.dead[:, 0].max()
     with pytest.raises(dr.BadInput, match="settings is rules"):
         halves["net"].fit(*dr.data.digits().train, epochs=6, optimizer=dr.Momentum(0.1),
                           checkpoint=tmp_path / "half", watch=50)  # fmt: skip

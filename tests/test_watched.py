@@ -186,4 +186,5 @@ def test_the_books_curves_of_learning_while_it_trains(hidden, mnist_folder):
     for ours, book in zip(speed[0], BOOK[hidden], strict=True):
         assert book / 3 < ours < book * 3
     slower = (np.diff(speed, axis=1) > 0).mean(axis=0)  # the share of the epochs in which a layer is the slower
-    assert (slower > 0.95).all(), slower
+    assert (slower > 0.75).all(), slower  # with some seeds two layers of 30 run side by side for a hundred epochs
+    assert (np.median(speed[:, 1:] / speed[:, :-1], axis=0) > 1.3).all()

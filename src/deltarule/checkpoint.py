@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deltarule.errors import BadInput
+from deltarule.rules import keep
 from deltarule.store import architecture, pack, unpack, write_whole
 
 if TYPE_CHECKING:
     from deltarule.training import Training
 
 SCHEMA = "deltarule.checkpoint"
-VERSION = 2
+VERSION = 3
 FILE = "checkpoint.safetensors"
 ROWS_SEEN = 1024
 
@@ -48,6 +49,7 @@ def write(training: Training, folder: Path) -> None:
     tensors = {"theta": training.net.theta, "m": memory.m, "v": memory.v, "B": training.feedback.B}
     if seen is not None:
         tensors["watched"] = training.watch.rows[: len(seen.steps)]
+        tensors["silence"] = training.watch.silence
     if training.best is not None:
         tensors["best"] = training.best
     header = {
@@ -93,9 +95,11 @@ def resume(training: Training, folder: Path) -> None:
     net.theta[:] = course.good[:] = tensors["theta"]
     memory.m[:], memory.v[:] = tensors["m"], tensors["v"]
     training.feedback.B[:] = tensors["B"]
+    keep(net, training.settings.rules, training.feedback)
     training.best = tensors.get("best")
     if "watched" in tensors:
         training.watch.rows[: len(tensors["watched"])] = tensors["watched"]
+        training.watch.silence[:] = tensors["silence"]
     memory.steps, memory.costs = kept["steps"], kept["costs"]
     training.epochs_before = kept["epochs_before"]
     memory.epochs = training.epochs_before + done

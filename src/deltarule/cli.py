@@ -57,6 +57,8 @@ def train(
     result = runs.train(settings, run, progress=progress)
     out.print(str(result.network))
     out.print(str(result.history))
+    if result.history.flow is not None:
+        out.print(str(result.history.flow))
     if result.history.stopped == "interrupted":
         out.print("Interrupted. The same command goes on from the last whole epoch.")
     out.print(f"accuracy on the test data: {result.accuracy:.4f}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from deltarule.errors import BadInput, Diverged, is_count, require
+from deltarule.errors import BadInput, Diverged, is_count, is_number, require
 from deltarule.network import Network
 from deltarule.optimizers import SGD, Optimizer
 from deltarule.optimizers import optimizer as optimizer_named
@@ -152,15 +152,22 @@ def compare_rules(
     --------
     >>> import deltarule as dr
     >>> found = dr.compare_rules(dr.data.digits(), ["transpose", "random"], hidden=[20], epochs=3, seeds=2)
-    >>> found.angle[0].max(), found.angle[1].min() > 20
+    >>> float(found.angle[0].max()), bool(found.angle[1].min() > 20)
     (0.0, True)
     """
     require("epochs", epochs, is_count(epochs), "an integer from 1 up")
-    drawn = range(seeds) if isinstance(seeds, int) else seeds
-    good = (
-        isinstance(drawn, (list, tuple, range)) and bool(drawn) and all(is_count(seed) or seed == 0 for seed in drawn)
+    drawn = list(seeds) if isinstance(seeds, (list, tuple, range)) else []
+    if is_count(seeds):
+        drawn = list(range(seeds))  # type: ignore[arg-type]
+    good = all(is_count(seed) or is_number(seed, 0, 0) for seed in drawn)
+    require("seeds", seeds, bool(drawn) and good, "how many seeds, or a list of integers from 0 up")
+    require(
+        "hidden", hidden, isinstance(hidden, (list, tuple)), "a list of the widths of the hidden layers: [60, 60]"
     )
-    require("seeds", seeds, good, "how many seeds, or a list of integers from 0 up")
+    if not (hasattr(split, "train") and hasattr(split, "validation") and hasattr(split, "test")):
+        raise BadInput(
+            f"the data are {type(split).__name__}; expected a deltarule.data.Split of train, validation and test"
+        )
     named = _named(list(RULES) if rules is None else rules)
     step = SGD(eta) if optimizer is None else optimizer_named(optimizer)
     n_out = len(np.unique(split.train.y))
@@ -204,7 +211,7 @@ def compare_rules(
 
 def _named(given: Any) -> dict[str, Callable[[int], Any]]:
     """Each rule by its name, as a function of the seed."""
-    if isinstance(given, str) or not given:
+    if not isinstance(given, (Mapping, list, tuple)) or not given:
         raise BadInput(f"rules is {given!r}; expected a list of names ({', '.join(RULES)}) or a dictionary")
 
     def maker(one: Any) -> Callable[[int], Any]:
@@ -213,5 +220,10 @@ def _named(given: Any) -> dict[str, Callable[[int], Any]]:
         made = one if isinstance(one, (list, tuple)) else rule(one)
         return lambda seed: made
 
-    table = dict(given) if isinstance(given, Mapping) else {getattr(one, "__name__", str(one)): one for one in given}
+    if isinstance(given, Mapping):
+        table = {str(name): one for name, one in given.items()}
+    else:
+        table = {str(getattr(one, "__name__", one)): one for one in given}
+        if len(table) < len(given) or any(isinstance(one, np.ndarray) for one in given):
+            raise BadInput("two rules of one name, or a matrix; expected a dictionary, with a name of yours for each")
     return {name: maker(one) for name, one in table.items()}

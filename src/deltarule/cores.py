@@ -25,7 +25,7 @@ def cores() -> int:
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """BLAS computes in the thread that calls it, while any training runs: the training's own threads share the work."""
+    """While any training runs, BLAS computes in the thread that calls it: the training's threads share the work."""
     global _holders, _limits
     from threadpoolctl import threadpool_limits
 

@@ -66,16 +66,18 @@ def checked(net: Network, edit: Any) -> list[tuple[int, Any]]:
 
 def apply(how: Any, delta: Array, l: int) -> Array:
     """delta^l after the edit: times a number, replaced by an array, or what a function makes of it."""
-    if is_number(how):
-        return delta * float(how)
     new = how(delta.copy()) if callable(how) else how
-    try:
-        values = np.broadcast_to(np.asarray(new, delta.dtype), delta.shape)
-    except (ValueError, TypeError) as error:
+    given = np.asarray(new)
+    n, width = delta.shape
+    if given.dtype.kind not in "fiu" or given.shape not in ((), (width,), (1, width), (n, width)):
+        came = f"{given.dtype} of shape {given.shape}" if given.shape else repr(new)
         raise BadInput(
-            f"the edit of delta^{l} gives {np.shape(new)}; expected a number to scale it by, or values of shape "
-            f"{delta.shape} or ({delta.shape[1]},)"
-        ) from error
+            f"the edit of delta^{l} gives {came}; expected a number to scale it by, or real values of shape "
+            f"({n}, {width}) or ({width},)"
+        )
+    scales = given.ndim == 0 and not callable(how)
+    with np.errstate(over="ignore"):
+        values = np.broadcast_to((delta * float(given) if scales else given).astype(delta.dtype), delta.shape)
     if not np.isfinite(values).all():
         raise BadInput(f"the edit of delta^{l} has values that are not finite numbers")
     return values

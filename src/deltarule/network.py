@@ -14,13 +14,14 @@ import numpy.typing as npt
 
 from deltarule import edits, inputs
 from deltarule.activations import Activation, activation
+from deltarule.calls import raise_kept
 from deltarule.costs import check_pair
 from deltarule.costs import cost as cost_named
 from deltarule.errors import BadInput, unknown
 from deltarule.inits import init as init_named
 from deltarule.kernels import layout
 from deltarule.records import ByLayer
-from deltarule.rules import by_layer, feedback, raise_kept
+from deltarule.rules import by_layer, feedback
 from deltarule.trace import Trace
 
 if TYPE_CHECKING:
@@ -266,14 +267,14 @@ class Network:
         values = inputs.coded(inputs.targets(self, y, len(rows)), self)
         changes = [] if edit is None else edits.checked(self, edit)
         carriers = by_layer(self, rule)
-        given, _alive = feedback(self, carriers)
+        given, calls = feedback(self, carriers)
         buffers, grad = self._pass(rows, values, given)
-        raise_kept(carriers)
+        raise_kept(calls)
         for l, how in changes:
             delta = self._rows(buffers, buffers.delta, len(rows), l)
             delta[...] = edits.apply(how, delta, l)
             backprop(self.theta, self._layers, given, buffers, grad, l)
-            raise_kept(carriers)
+            raise_kept(calls)
         grad_W, grad_b = map(ByLayer, self._views(grad))
         step = None
         if edit is not None or eta is not None:

@@ -38,7 +38,10 @@ def _pyplot() -> Any:
 
 def endings() -> list[str]:
     """The endings of the files that a plot can be written to, without the dot."""
-    return sorted(_pyplot().figure().canvas.get_supported_filetypes())
+    _pyplot()
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    return sorted(FigureCanvasBase.get_supported_filetypes())
 
 
 def plot_flow(flow: Flow, ax: Any = None) -> Any:

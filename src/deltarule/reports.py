@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import math
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -75,11 +76,11 @@ def cells(flow: Flow) -> list[list[str]]:
     return table
 
 
-def bars(flow: Flow) -> tuple[list[int], float]:
-    """The marks of each move, negative for a loss, and the factor that a mark stands for."""
+def bars(flow: Flow, most: int = MARKS) -> tuple[list[int], float]:
+    """The marks of each move, at most so many and negative for a loss, and the factor that a mark stands for."""
     logs = [_log2(move.gain) for move in flow.rows]
-    unit = max(0.5, max((abs(one) for one in logs if math.isfinite(one)), default=0.0) / MARKS)
-    return [round(max(-MARKS, min(MARKS, one / unit))) for one in logs], 2.0**unit
+    unit = max(0.5, max((abs(one) for one in logs if math.isfinite(one)), default=0.0) / most)
+    return [round(max(-most, min(most, one / unit))) for one in logs], 2.0**unit
 
 
 def _log2(gain: float) -> float:
@@ -107,10 +108,11 @@ def summary(flow: Flow) -> list[tuple[str, str]]:
 def flow_text(flow: Flow, color: bool | None) -> str:
     """The report of a flow; call it as ``flow.report()``."""
     paint = painter(in_color(color))
-    marks, factor = bars(flow)
-    widest = max(1, *(abs(n) for n in marks))
     lines = text_table(HEAD, cells(flow)).splitlines()
     width = max(len(line) for line in lines)
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else math.inf
+    marks, factor = bars(flow, max(1, int(min(MARKS, (room - width - 3) // 2))))
+    widest = max(1, *(abs(n) for n in marks))
     drawn = []
     for line, n in zip(lines[1:], marks, strict=True):
         left, right = "-" * max(0, -n), "+" * max(0, n)

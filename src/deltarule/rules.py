@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
+from deltarule.calls import Call
 from deltarule.errors import BadInput, is_number, require, unknown
 from deltarule.records import ByLayer
 
@@ -28,8 +29,8 @@ Array = npt.NDArray[Any]
 class Rule:
     """The base of the rules: a name, who proposed it, and the matrix B that stands in the place of W^{l+1}."""
 
-    name: ClassVar[str]
-    citation: ClassVar[str]
+    name: ClassVar[str] = "rule"
+    citation: ClassVar[str] = "given"
 
     def matrix(self, net: Network, l: int) -> Array | None:
         """B into layer l, as W^{l+1} is laid out: (n_{l+1}, n_l); None where the rule needs none."""
@@ -172,12 +173,17 @@ class Matrix(Rule):
     citation = "given"
 
     def __init__(self, B: Any) -> None:
+        if np.iscomplexobj(B):
+            raise BadInput("a rule's matrix has complex numbers; expected real ones")
         try:
             self.B = np.array(B, np.float64)
         except (ValueError, TypeError) as error:
             raise BadInput(f"a rule's matrix is not an array of numbers: {error}") from error
-        if self.B.ndim != 2 or not np.isfinite(self.B).all():
-            raise BadInput(f"a rule's matrix has shape {self.B.shape}; expected two axes and finite numbers")
+        if self.B.ndim != 2:
+            raise BadInput(f"a rule's matrix has shape {self.B.shape}; expected two axes, as W has")
+        if not np.isfinite(self.B).all():
+            j, k = map(int, np.argwhere(~np.isfinite(self.B))[0])
+            raise BadInput(f"a rule's matrix has {self.B[j, k]} in row {j}, column {k}; expected finite numbers")
 
     def matrix(self, net: Network, l: int) -> Array | None:
         expected = (net.sizes[l + 1], net.sizes[l])
@@ -196,8 +202,9 @@ class Matrix(Rule):
 class Function(Rule):
     """moved^l = function(delta^{l+1}, W^{l+1}): (N, n_{l+1}) and (n_{l+1}, n_l) -> (N, n_l), rows are samples.
 
-    Any Python function; it is called once a step and layer, and holds the interpreter's lock while it runs. One
-    that Numba has compiled (`numba.njit`) runs at kernel speed and holds no lock.
+    Any Python function; it is called once a step and layer, and holds the interpreter's lock while it runs. What it
+    is given cannot be written into. One that Numba has compiled (`numba.njit`) runs at kernel speed and holds no
+    lock; it must leave what it is given as it is, and is tried on three samples first.
     """
 
     name = "function"
@@ -205,54 +212,51 @@ class Function(Rule):
 
     def __init__(self, function: Callable[[Array, Array], Any]) -> None:
         self.function = function
-        self.raised: BaseException | None = None
         self._compiled: dict[str, tuple[Any, int]] = {}
 
-    def compiled(self, dtype: np.dtype[Any]) -> tuple[Any, int]:
-        """The function as compiled code calls it, to be kept alive meanwhile, and its address."""
+    def call(self, net: Network, l: int) -> Call:
+        """The function as compiled code calls it to bring the error to layer l."""
+        if hasattr(self.function, "py_func"):
+            return self._compiled_call(net, l)
+        return Call(self.function, net.dtype, l)
+
+    def _compiled_call(self, net: Network, l: int) -> Call:
         from numba.core.errors import NumbaError
 
-        from deltarule.kernels.feedback import call_back, compile_function
+        from deltarule.kernels.feedback import compile_function
 
-        self.raised = None
-        if str(dtype) not in self._compiled:
-            try:
-                is_numba = hasattr(self.function, "py_func")
-                self._compiled[str(dtype)] = (
-                    compile_function(self.function, dtype) if is_numba else call_back(self._write, dtype)
-                )
-            except NumbaError as error:
-                raise BadInput(
-                    f"the rule {self.settings()['function']} cannot be compiled as a function of (delta, W) that "
-                    f"returns moved. Numba says: {' '.join(str(error).strip().splitlines()[:6])}"
-                ) from error
-        return self._compiled[str(dtype)]
-
-    def _write(self, delta: Array, W: Array, moved: Array) -> None:
-        """What compiled code calls. It cannot pass an exception on: that is kept, and the error becomes NaN."""
+        call = Call(None, net.dtype, l)
+        W, dtype = net.W[l + 1], str(net.dtype)
         try:
-            given = np.asarray(self.function(delta, W))
-            if given.shape != moved.shape:
-                raise BadInput(
-                    f"it returned shape {given.shape}; expected {moved.shape}: a row a sample, {moved.shape[1]} "
-                    f"numbers a row, as the layer below has neurons"
-                )
-            moved[:] = given
-        except BaseException as error:
-            self.raised = self.raised or error
-            moved[:] = np.nan
+            # An exception, or a wrong shape, could not leave compiled code: it is found here.
+            call.check(self.function(np.zeros((3, len(W)), net.dtype), W.copy()), (3, W.shape[1]))
+            if dtype not in self._compiled:
+                self._compiled[dtype] = compile_function(self.function, net.dtype)
+        except NumbaError as error:
+            raise BadInput(
+                f"the rule {self.settings()['function']} cannot be compiled as a function of (delta, W) that "
+                f"returns moved. Numba says: {' '.join(str(error).strip().splitlines()[:6])}"
+            ) from error
+        except Exception as error:
+            call.raised = error
+            call.raise_kept()
+        call.owner, call.address = self._compiled[dtype]
+        return call
 
     def settings(self) -> dict[str, Any]:
         return {"name": self.name, "function": getattr(self.function, "__qualname__", repr(self.function))}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_compiled": {}, "raised": None}
+        return {**self.__dict__, "_compiled": {}}
 
 
 RULES: dict[str, Callable[..., Rule]] = {
     kind.name: kind for kind in (Transpose, Inverse, RandomFeedback, DirectFeedback, Sign, KolenPollack)
 }
 """The rules that have a name."""
+
+KINDS = (Transpose, Inverse, RandomFeedback, DirectFeedback, Sign, KolenPollack, Matrix, Function)
+"""All that the compiled code knows."""
 
 
 def rule(given: Any) -> Rule:
@@ -263,7 +267,7 @@ def rule(given: Any) -> Rule:
     >>> rule(np.ones((3, 2))).name, rule(lambda delta, W: delta @ W).name
     ('matrix', 'function')
     """
-    if isinstance(given, Rule):
+    if isinstance(given, KINDS):
         return given
     if isinstance(given, str):
         if given in RULES:
@@ -274,8 +278,8 @@ def rule(given: Any) -> Rule:
     if callable(given) and not isinstance(given, type):
         return Function(given)
     raise BadInput(
-        f"a rule is a name ({', '.join(RULES)}), an object such as deltarule.RandomFeedback(seed=1), a matrix B of "
-        f"W's shape, or a function of (delta, W); got {given!r}"
+        f"a rule is a name ({', '.join(RULES)}), an object such as deltarule.rules.RandomFeedback(seed=1), a matrix "
+        f"B of W's shape, or a function of (delta, W); got {given!r}"
     )
 
 
@@ -291,11 +295,15 @@ def by_layer(net: Network, given: Any) -> ByLayer:
                 f"into layer 1), or one for all"
             )
         return ByLayer([rule(one) for one in given])
-    return ByLayer([rule(given)] * hidden)
+    first = rule(given)  # judged where there is no hidden layer too
+    return ByLayer([first] * hidden)
 
 
-def feedback(net: Network, carriers: ByLayer) -> tuple[Feedback, list[Any]]:
-    """The rules as the compiled code reads them, and what must be kept alive while it does."""
+def feedback(net: Network, carriers: ByLayer) -> tuple[Feedback, list[Call]]:
+    """The rules as the compiled code reads them, and the calls of the user's own functions among them.
+
+    The calls must be kept alive while compiled code runs, and asked afterwards what was raised.
+    """
     from deltarule.kernels import feedback as kernel
     from deltarule.kernels import layout
 
@@ -303,37 +311,40 @@ def feedback(net: Network, carriers: ByLayer) -> tuple[Feedback, list[Any]]:
              DirectFeedback: kernel.DIRECT, Sign: kernel.SIGN, KolenPollack: kernel.KOLEN_POLLACK,
              Matrix: kernel.FIXED, Function: kernel.FUNCTION}  # fmt: skip
     code, at, function = (np.zeros(net.L, np.int64) for _ in range(3))
-    decay, matrices, alive, end = np.zeros(net.L), [], [], 0
+    decay, matrices, calls, scratch = np.zeros(net.L), [np.empty(0, net.dtype)], [], 0
     for l, one in zip(carriers.layers, carriers, strict=True):
-        code[l], at[l] = codes[type(one)], end
+        code[l] = next(codes[kind] for kind in type(one).__mro__ if kind in codes)
+        at[l] = sum(part.size for part in matrices)
         if isinstance(one, Function):
-            called, function[l] = one.compiled(net.dtype)
-            alive.append(called)
-        B = np.zeros_like(net.W[l + 1]) if isinstance(one, (Sign, Inverse)) else one.matrix(net, l)
-        if B is not None:
-            matrices.append(B.ravel().astype(net.dtype))
-            end += B.size
+            calls.append(one.call(net, l))
+            function[l] = calls[-1].address
+        elif isinstance(one, (Sign, Inverse)):  # taken from W in every step
+            matrices.append(np.zeros(net.W[l + 1].size, net.dtype))
+        else:
+            matrices.append(_matrix(net, l, one))
+        if isinstance(one, Inverse):
+            scratch = max(scratch, min(net.W[l + 1].shape) ** 2 + max(net.sizes))
         if isinstance(one, KolenPollack):
             decay[l] = one.decay
-    B = layout.empty(end, net.dtype)
-    B[:] = np.concatenate([np.empty(0, net.dtype), *matrices])
-    m = [
-        min(net.W[l + 1].shape) for l, one in zip(carriers.layers, carriers, strict=True) if isinstance(one, Inverse)
-    ]
-    scratch = np.empty(max(m) ** 2 + max(net.sizes) if m else 0)
-    return layout.Feedback(code, at, function, decay, B, scratch), alive
+    B = layout.empty(sum(part.size for part in matrices), net.dtype)
+    B[:] = np.concatenate(matrices)
+    return layout.Feedback(code, at, function, decay, B, np.empty(scratch)), calls
 
 
-def raise_kept(carriers: ByLayer) -> None:
-    """Raise what a function of the user's own has raised while compiled code called it."""
-    for l, one in zip(carriers.layers, carriers, strict=True):
-        error = getattr(one, "raised", None)
-        if error is None:
-            continue
-        one.raised = None
-        if isinstance(error, Exception):
-            raise BadInput(f"the rule into layer {l} failed: {type(error).__name__}: {error}") from error
-        raise error  # Ctrl-C
+def _matrix(net: Network, l: int, one: Rule) -> Array:
+    """The rule's B into layer l, flat, in the network's dtype; empty where it has none."""
+    B = one.matrix(net, l)
+    if B is None:
+        return np.empty(0, net.dtype)
+    source = one.source(net, l) if isinstance(one, _Drawn) else l + 1
+    expected = (net.sizes[source], net.sizes[l])
+    if B.shape != expected:
+        raise BadInput(f"the matrix of {one!r} into layer {l} has shape {B.shape}; expected {expected}")
+    with np.errstate(over="ignore"):
+        flat = B.ravel().astype(net.dtype)
+    if not np.isfinite(flat).all():
+        raise BadInput(f"the matrix of the rule into layer {l} has numbers that are too large for {net.dtype}")
+    return flat
 
 
 def keep(net: Network, carriers: ByLayer, given: Feedback) -> None:

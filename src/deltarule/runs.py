@@ -9,6 +9,7 @@ checkpoint/           the state after the last epoch, from which an unfinished r
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
@@ -251,6 +252,8 @@ def compare_rules(
     """Every rule, or those named, on a data set; the figures and the plot go to files where these are named."""
     if plot is not None:
         require_picture(plot)
+    if report is not None:
+        require_place(report)
     found = compare(
         data.named(dataset, folder),
         [name.strip() for name in names.split(",")] if names else None,
@@ -285,8 +288,13 @@ def explain(
     Without a run a small network is trained on the embedded digits first.
     """
     if run is None:
+        if dataset not in (None, "digits"):
+            raise BadInput(
+                f"no RUN given, and the network that is trained without one is for the digits; first: deltarule "
+                f"train {dataset} --out RUN"
+            )
         say("No RUN given: training 64-30-10 on the embedded digits for 5 epochs, to have a network to explain.\n")
-        net, split = Network([64, 30, 10], seed=0), data.named(dataset or "digits", folder, "float32")
+        net, split = Network([64, 30, 10], seed=0), data.digits("float32")
         net.fit(*split.train, epochs=5, optimizer=SGD(3.0), progress=False)
     else:
         net = network_of(run)
@@ -308,22 +316,35 @@ def written(documents: list[Readable], markdown: bool, latex: bool, path: Path |
     if suffix == ".html":
         text = HTML_HEAD + text
     if path is not None:
+        require_place(path)
         write_whole(path, text.encode())
     return text
 
 
+def require_place(path: Path) -> None:
+    """Refuse the name of a file that cannot be written, before the work that it is to hold is done."""
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder; expected the name of a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{path}: its folder cannot be made ({error.strerror})") from error
+    if not os.access(path.parent, os.W_OK):
+        raise BadInput(f"{path}: its folder cannot be written to")
+
+
 def require_picture(path: Path) -> None:
-    """Refuse the name of a picture whose ending no format has, before the work that it is to show is done."""
+    """Refuse the name of a picture whose ending no format has, or that cannot be written."""
     from deltarule.plots import endings
 
     if path.suffix.lower().lstrip(".") not in endings():
         raise BadInput(f"{path} does not end as a picture does: .{', .'.join(endings())}")
+    require_place(path)
 
 
 def draw(found: Flow | Comparison, path: Path) -> None:
     """Write a record's plot to a file, in the format that its ending names."""
     require_picture(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     axes = found.plot()
     (axes if isinstance(found, Flow) else axes[0]).figure.savefig(path)
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltarule.blame import Blame, blame_of
+from deltarule.errors import BadInput, require
 from deltarule.flow import Flow, flow_of
 from deltarule.records import ByLayer, Record, text_table
 
@@ -91,6 +92,13 @@ class Trace(Record):
         >>> angle[2] < 0.1 < angle[1]                     # the output's error is the same
         True
         """
+        require("the other", other, isinstance(other, Trace), "a trace, as `backprop` returns it")
+        shapes = [[delta.shape for delta in trace.delta] for trace in (self, other)]
+        if shapes[0] != shapes[1]:
+            raise BadInput(
+                f"the traces' delta have the shapes {shapes[0]} and {shapes[1]}; expected the same samples in two "
+                f"networks of the same sizes"
+            )
         pairs = zip(self.delta, other.delta, strict=True)
         return ByLayer([degrees(mine, theirs) for mine, theirs in pairs])
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltarule import checkpoint, inputs
+from deltarule.calls import raise_kept
 from deltarule.cores import cores, one_blas_thread
 from deltarule.errors import BadInput, DeltaruleError, Diverged, is_count, is_number, require
 from deltarule.history import History, Series
@@ -21,7 +22,7 @@ from deltarule.network import Network
 from deltarule.optimizers import Optimizer, optimizer
 from deltarule.progress import Bar
 from deltarule.records import ByLayer
-from deltarule.rules import by_layer, feedback, keep, raise_kept
+from deltarule.rules import by_layer, feedback, keep
 from deltarule.schedules import EarlyStopping, Schedule, schedule
 from deltarule.verdicts import SATURATED
 from deltarule.watched import Watched
@@ -36,6 +37,9 @@ SHARED = ("transpose", "random", "direct", "matrix")
 
 ANGLE_SAMPLES = 100
 """On how many samples, spread over the training data, the angle of a rule to the true error is measured."""
+
+DEAD_AFTER = 1000
+"""A neuron whose slope has been 0 for so many training samples one after another is recorded as dead."""
 
 CALL_SECONDS = 0.1
 """How long one compiled call may take: after each, Ctrl-C is heard and the progress bar moves."""
@@ -113,7 +117,7 @@ def settings_for(
         len(shares) == hidden and all(is_number(share, 0, 1) and share != 1 for share in shares),
         f"a share from 0 up to, not including, 1, or one for each of the {hidden} hidden layers",
     )
-    seen = isinstance(watch, (bool, np.bool_)) or is_count(watch) or watch == 0
+    seen = isinstance(watch, (bool, np.bool_)) or is_count(watch) or is_number(watch, 0, 0)
     require("watch", watch, seen, "True, False, or k to watch every k-th step")
     stopping = EarlyStopping() if early_stopping is True else early_stopping or None
     if stopping is not None and not isinstance(stopping, EarlyStopping):
@@ -215,14 +219,16 @@ class Training:
             np.array([0.0, *settings.dropout, 0.0]),
             net.theta.copy(),
         )
-        self.feedback, self._alive = feedback(net, settings.rules)
+        self.feedback, self.calls = feedback(net, settings.rules)
         self.steps_an_epoch = -(-N // rows)
         seen = -(-settings.epochs * self.steps_an_epoch // settings.watch) if settings.watch else 0
         peaks = [sigma.peak or 0.0 for sigma in net.activations]
         self.watch = layout.Watch(
             max(settings.watch, 1),
             SATURATED * np.array([0.0, *peaks]),
-            np.empty(2 * max(n), net.dtype),
+            np.empty(max(n), net.dtype),
+            np.zeros(sum(n[1:]), np.int64),
+            min(N, DEAD_AFTER),
             np.empty((seen, len(watch.COLUMNS), net.L)),
         )
         self.data = layout.Data(
@@ -300,7 +306,7 @@ class Training:
             factor = settings.schedule.factor(self.epochs_before + epoch, total, self.memory.costs)
             self.course.eta[epoch] = settings.optimizer.eta * factor
         course = self.course._replace(eta=self.course.eta[:until])
-        arguments = (
+        arguments: tuple[Any, ...] = (
             net.theta, net._layers, self.feedback, self.batch, self.data, self.optimiser, course, self.watch, net.rng,
             self.shuffle,
         )  # fmt: skip
@@ -319,14 +325,15 @@ class Training:
                 called, before = time.perf_counter(), int(counts[T])
                 steps(self._steps)
                 if counts[BAD_LAYER]:
-                    raise_kept(self.settings.rules)
+                    raise_kept(self.calls)
                     self._diverged(int(counts[EPOCH]) + 1, int(counts[STEP]) + 1, int(counts[BAD_LAYER]))
                 rate = (int(counts[T]) - before) / (time.perf_counter() - called)
                 self._steps = min(max(int(rate * CALL_SECONDS), 1), 10 * self._steps)
                 bar.show(int(counts[EPOCH]) * self.steps_an_epoch + int(counts[STEP]), self._text())
         finally:
             self.memory.steps = int(counts[T])
-            keep(net, self.settings.rules, self.feedback)
+            if not counts[BAD_LAYER] and np.isfinite(self.feedback.B).all():  # else those of the good weights stay
+                keep(net, self.settings.rules, self.feedback)
             finished = int(counts[EPOCH]) - self.done
             self.seconds += [(time.perf_counter() - started) / max(finished, 1)] * finished
         self._require_finite_weights(until)

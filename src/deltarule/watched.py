@@ -39,8 +39,11 @@ class Watched(Record):
     speed : (K, L) float64
         The length of the mean of delta^l over the batch, which is |dC/db^l|: the book's speed of learning.
     saturated, dead : (K, L) float64
-        The share of units whose slope is below 5 % of the steepest (NaN where the activation has none), and
-        of neurons whose slope is 0 for the whole batch.
+        The share of units in the batch whose slope is below 5 % of the steepest (NaN where the activation has
+        none), and of neurons whose slope has been 0 for each of the last 1000 samples trained on, in recorded
+        steps and between them (for as many as the training data hold, where they are fewer). A batch alone
+        would not do: with few samples most neurons of a healthy ReLU layer are silent. It is 0 until this fit
+        has seen so many.
 
     Examples
     --------
@@ -102,8 +105,8 @@ class Watched(Record):
     def at(self, i: int) -> Flow:
         """The flow of the i-th recorded step, judged by the same thresholds as any; it has no remedies.
 
-        Its rows go from the output's activation down to layer 1's. Raises NoSuchLayer, an IndexError, beyond
-        the record.
+        "dead" is judged by the last 1000 samples (see `dead`), all else by the batch of that step. Its rows go
+        from the output's activation down to layer 1's. Raises NoSuchLayer, an IndexError, beyond the record.
         """
         if not -len(self) <= i < len(self):
             raise NoSuchLayer(f"record {i}: {len(self)} steps were recorded, from 0 to {len(self) - 1}")

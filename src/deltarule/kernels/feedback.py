@@ -1,7 +1,7 @@
 """What carries the error back into a hidden layer, compiled: the rules of :mod:`deltarule.rules`.
 
 Every rule but the transpose puts a matrix B in the place of W^{l+1}, or calls a function. The product is the
-same as the transpose's, so a rule trains at the transpose's speed.
+same as the transpose's, so a rule trains at the transpose's speed, the inverse excepted: B is computed in every step.
 """
 
 from __future__ import annotations
@@ -178,6 +178,7 @@ def compile_function(function: Any, dtype: Any) -> tuple[Any, int]:
 
     def over(delta_at, W_at, moved_at, samples, n_out, n_in):
         moved = array_at(moved_at, (samples, n_in))
+        moved[:, :] = math.nan  # what stays where the function raises
         moved[:, :] = function(array_at(delta_at, (samples, n_out)), array_at(W_at, (n_out, n_in)))
 
     compiled = cfunc(types.void(*[pointer] * 3, *[types.int64] * 3))(over)

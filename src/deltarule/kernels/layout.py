@@ -60,7 +60,9 @@ class Watch(NamedTuple):
 
     every: int
     limit: npt.NDArray[np.float64]  # of each layer: below this slope a unit is saturated; 0 where it cannot be
-    scratch: Array  # twice the widest layer
+    scratch: Array  # as long as the widest layer
+    silence: Numbers  # of each neuron of layer 1..L: for how many samples, one after another, its slope has been 0
+    enough: int  # after so many it is dead
     rows: npt.NDArray[np.float64]  # (K, 5, L), see kernels.watch.COLUMNS
 
 

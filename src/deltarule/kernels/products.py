@@ -30,8 +30,9 @@ def gemm_address(dtype: Any) -> int:
 
 
 @intrinsic
-def _gemm(typing: Any, address: Any, turn_x: Any, turn_y: Any, m: Any, n: Any, k: Any, scale: Any, X: Any,
-          X_at: Any, X_row: Any, Y: Any, Y_at: Any, Y_row: Any, keep: Any, C: Any, C_at: Any, C_row: Any) -> Any:  # fmt: skip
+def _gemm(typing: Any, address: Any, turn_x: Any, turn_y: Any, m: Any, n: Any, k: Any, scale: Any,
+          X: Any, X_at: Any, X_row: Any, Y: Any, Y_at: Any, Y_row: Any,
+          keep: Any, C: Any, C_at: Any, C_row: Any) -> Any:  # fmt: skip
     """C = keep C + scale op(X) op(Y) in BLAS's order, columns first: what it calls a column is a row here."""
     i = types.int64
     signature = types.void(i, i, i, i, i, i, C.dtype, X, i, i, Y, i, i, C.dtype, C, i, i)

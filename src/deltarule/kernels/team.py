@@ -1,4 +1,4 @@
-"""Several threads in one training: all run the same steps in lockstep, each does its share, and they meet at a barrier.
+"""Several threads in one training: all run the same steps in lockstep, do their share, and meet at a barrier.
 
 Every member of a team is a thread that Python has started; all call the same compiled function with their own
 number. Nothing here knows of a pool or of a runtime, so trainings in several threads, and processes that were

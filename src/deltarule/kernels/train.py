@@ -13,7 +13,7 @@ from deltarule.kernels.passes import backward, bias_gradient, forward_layer, gra
 from deltarule.kernels.products import weight_gradient
 from deltarule.kernels.team import BAD, meet, share
 from deltarule.kernels.update import SGD, penalise, step
-from deltarule.kernels.watch import look
+from deltarule.kernels.watch import listen, look
 
 EPOCH, STEP, T, BAD_LAYER = range(4)
 """What stands where in Course.counts."""
@@ -123,8 +123,8 @@ def _update(theta, layers, feedback, batch, opt, eta, t, n, team, me):
             part_from_weights(theta, layers, feedback, eta, l)
         if fused:
             scale = kind(-eta / n)
-            weight_gradient(layers.gemm, batch.delta, at[l], batch.a, at[l - 1], theta, W, kind(1 - eta * opt.l2), scale,
-                            n, n_out, n_in, first, last)  # BP4, applied at once  # fmt: skip
+            weight_gradient(layers.gemm, batch.delta, at[l], batch.a, at[l - 1], theta, W, kind(1 - eta * opt.l2),
+                            scale, n, n_out, n_in, first, last)  # BP4, applied at once  # fmt: skip
             bias_gradient(layers, batch, l, theta, b, kind(1), scale, n, first, last)
         else:
             gradient(layers, batch, l, opt.grad, n, first, last)
@@ -207,6 +207,7 @@ def train(theta, layers, feedback, batch, data, opt, course, watch, rng, shuffle
                 course.sums[0] += team.sums[member, 0]
                 course.sums[1] += team.sums[member, 1]
             if watch.rows.shape[0] > 0:
+                listen(layers, batch, watch, n)
                 seen = epoch * -(-samples // rows) + done
                 if seen % watch.every == 0:
                     look(layers, batch, course.dropout, watch, seen // watch.every, n)

@@ -10,7 +10,7 @@ from deltarule.kernels.compile import jit
 
 COLUMNS = ("moved", "delta", "speed", "saturated", "dead")
 """For each layer: the root mean square over the batch of the length of moved^l and of delta^l, the norm of the
-mean delta^l, the share of units that are saturated and the share of neurons whose slope is 0 all through."""
+mean delta^l, the share of units that are saturated and the share of neurons whose slope has long been 0."""
 MOVED, DELTA, SPEED, SATURATED, DEAD = range(5)
 
 
@@ -35,9 +35,28 @@ def _length(values, n):
 
 
 @jit
+def listen(layers, batch, watch, n):
+    """Count for each neuron the samples of the batches since its slope was last not 0, recorded or not.
+
+    Of a small batch alone nothing can be said: in a healthy ReLU layer most neurons are silent for one sample.
+    """
+    place = 0
+    for l in range(1, layers.sizes.size):
+        width, start = layers.sizes[l], batch.at[l]
+        heard = watch.scratch[:width]
+        heard[:] = 0
+        for i in range(n):
+            for j in range(width):
+                heard[j] = max(heard[j], abs(batch.slope[start + i * width + j]))
+        for j in range(width):
+            watch.silence[place + j] = 0 if heard[j] != 0 else watch.silence[place + j] + n
+        place += width
+
+
+@jit
 def look(layers, batch, dropout, watch, row, n):
     """One row of the record, from the buffers of the step before its update. Twin: :func:`deltarule.flow.flow_of`."""
-    L = layers.sizes.size - 1
+    L, place = layers.sizes.size - 1, 0
     for l in range(1, L + 1):
         width = layers.sizes[l]
         start, end = batch.at[l], batch.at[l] + n * width
@@ -55,16 +74,15 @@ def look(layers, batch, dropout, watch, row, n):
         units = max(slope.size - silent, 1)
         seen[SATURATED] = (low - silent) / units if limit > 0 else math.nan
 
-        mean, alive = watch.scratch[:width], watch.scratch[width : 2 * width]
+        mean = watch.scratch[:width]
         for j in range(width):
             mean[j] = delta[j]
-            alive[j] = abs(slope[j])
         for i in range(1, n):
             for j in range(width):
                 mean[j] += delta[i * width + j]
-                alive[j] += abs(slope[i * width + j])
         dead = 0
         for j in range(width):
-            dead += alive[j] == 0
+            dead += watch.silence[place + j] >= watch.enough
+        place += width
         seen[SPEED] = _length(mean, 1) / n
         seen[DEAD] = dead / width
