@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -313,8 +314,10 @@ class Training:
 
         def steps(count: int) -> None:
             """Every member of the team takes these steps, this thread as member 0."""
-            others = [pool.submit(train, *arguments, count, self.team, me) for me in range(1, self.team.size)]
-            train(*arguments, count, self.team, 0)
+            others = [
+                pool.submit(partial(train, *arguments, count, self.team, me)) for me in range(1, self.team.size)
+            ]
+            call(0)
             for other in others:
                 other.result()
 

@@ -1,0 +1,118 @@
+"""Steps that several threads share: what one thread computes, the same errors, and no harm to the neighbours."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+
+import numpy as np
+import pytest
+from drawn import network, samples
+from threadpoolctl import threadpool_info
+
+import deltarule as dr
+from deltarule import cores
+from deltarule.kernels import products
+
+
+def trained(threads, sizes=(9, 20, 13, 4), batch=33, rule="transpose", optimizer="adam", dtype="float32", **more):
+    net = network(list(sizes), "relu", "softmax", "log_likelihood", dtype, scale=1.0)
+    x, y = samples(net, 150)
+    history = net.fit(x, y, epochs=3, batch_size=batch, optimizer=optimizer, rule=rule, threads=threads, **more)
+    return net, history
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("optimizer", [dr.SGD(0.1), dr.Adam()], ids=["sgd", "adam"])
+@pytest.mark.parametrize("batch", [1, 2, 7, 150])
+@pytest.mark.parametrize("sizes", [(9, 20, 13, 4), (3, 1, 2), (5, 4)])
+def test_the_weights_are_those_of_one_thread_and_the_same_bits_each_time(sizes, batch, optimizer, dtype):
+    settings = {"optimizer": optimizer, "dtype": dtype, "l2": 1e-3, "watch": True}
+    one, history = trained(1, sizes, batch, **settings)
+    close = {"rtol": 1e-3, "atol": 1e-5} if dtype == "float32" else {"rtol": 1e-9, "atol": 1e-12}
+    for threads in (2, 3):
+        net, shared = trained(threads, sizes, batch, **settings)
+        again, same = trained(threads, sizes, batch, **settings)
+        np.testing.assert_array_equal(net.theta, again.theta)
+        assert shared.cost == same.cost
+        np.testing.assert_allclose(net.theta, one.theta, **close)
+        np.testing.assert_allclose(shared.cost, history.cost, **close)
+        assert shared.accuracy == history.accuracy
+        np.testing.assert_allclose(shared.flow.delta, history.flow.delta, **close)
+
+
+@pytest.mark.parametrize("rule", ["random", "direct", "sign", "inverse", "kolen_pollack", lambda delta, W: delta @ W])
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_every_rule_and_dropout_too(rule, dropout):
+    one, _ = trained(1, rule=rule, dropout=dropout)
+    two, _ = trained(2, rule=rule, dropout=dropout)
+    np.testing.assert_allclose(two.theta, one.theta, rtol=1e-3, atol=1e-5)
+
+
+def test_products_by_blas_are_shared():
+    one, _ = trained(1, (200, 300, 300, 3), 150)
+    two, _ = trained(2, (200, 300, 300, 3), 150)
+    assert products.BLAS_FROM <= 75 * 200 * 300
+    np.testing.assert_allclose(two.theta, one.theta, rtol=1e-3, atol=1e-5)
+    again, _ = trained(2, (200, 300, 300, 3), 150)
+    np.testing.assert_array_equal(two.theta, again.theta)
+
+
+@pytest.mark.parametrize("row", [0, 5, 9])
+def test_a_value_that_is_not_finite_is_named_whoever_meets_it(row):
+    named = []
+    for threads in (1, 2, 3):
+        net = network([3, 6, 5, 2], "relu", "identity", "quadratic", "float32")
+        x, y = samples(net, 10)
+        x[row] = 3e38
+        with pytest.raises(dr.Diverged) as failed:
+            net.fit(x, y, epochs=2, batch_size=10, optimizer=dr.SGD(0.1), threads=threads)
+        named.append((failed.value.epoch, failed.value.step, failed.value.layer))
+        assert np.isfinite(net.theta).all()
+    assert len(set(named)) == 1
+
+
+def test_trainings_in_several_threads_and_a_forked_process_do_not_disturb_each_other():
+    right, _ = trained(2)
+    found = {}
+
+    def train(name):
+        found[name] = trained(2)[0].theta
+
+    threads = [threading.Thread(target=train, args=(name,)) for name in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for name in range(3):
+        np.testing.assert_array_equal(found[name], right.theta)
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        np.testing.assert_array_equal(pool.apply(trained, (2,))[0].theta, right.theta)
+
+
+def blas_threads():
+    return [one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"]
+
+
+def test_blas_has_its_threads_back_when_the_last_training_ends():
+    before = blas_threads()
+    with cores.one_blas_thread():
+        first = cores.one_blas_thread()
+        with first:
+            assert set(blas_threads()) == {1}
+        assert set(blas_threads()) == {1}
+    assert blas_threads() == before
+
+
+def test_the_environment_limits_the_threads(monkeypatch):
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "1")
+    assert cores.cores() == 1
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "no number")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert cores.cores() == 1
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "two", True])
+def test_what_is_no_number_of_threads_is_refused(threads):
+    with pytest.raises(dr.BadInput, match="how many threads"):
+        trained(threads)
