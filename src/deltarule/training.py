@@ -314,9 +314,8 @@ class Training:
 
         def steps(count: int) -> None:
             """Every member of the team takes these steps, this thread as member 0."""
-            others = [
-                pool.submit(partial(train, *arguments, count, self.team, me)) for me in range(1, self.team.size)
-            ]
+            call = partial(train, *arguments, count, self.team)
+            others = [pool.submit(call, me) for me in range(1, self.team.size)]
             call(0)
             for other in others:
                 other.result()
