@@ -15,7 +15,7 @@ from test_reference import as_lists
 
 from deltarule import reference
 from deltarule.activations import ACTIVATIONS
-from deltarule.kernels import elementwise, output, products
+from deltarule.kernels import elementwise, layout, output, products
 
 DEPTHS, WIDTHS, BATCHES = (1, 2, 3), (1, 5, 40), (1, 7, 33)
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
@@ -58,7 +58,8 @@ shapes = st.tuples(st.integers(1, 40), st.integers(1, 70), st.integers(1, 140))
 
 @numba.njit
 def three_products(A, W, b, D, Z, M, G, keep, scale, samples, n_out, n_in):
-    products.weighted_input(0, A, 0, W, 0, b, 0, Z, 0, samples, n_out, n_in)
+    packed = np.empty(layout.PACKED, A.dtype)
+    products.weighted_input(0, packed, A, 0, W, 0, b, 0, Z, 0, samples, n_out, n_in)
     products.through_weights(0, D, 0, W, 0, M, 0, samples, n_out, n_in)
     products.weight_gradient(0, D, 0, A, 0, G, 0, keep, scale, samples, n_out, n_in, 0, n_out)
 

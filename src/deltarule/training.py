@@ -33,6 +33,11 @@ Array = npt.NDArray[Any]
 SHARE = 4_000_000
 """A member's least part of a step, in multiplications and additions: with less, meeting costs more than it saves."""
 
+PART_BYTES = 256 * 1024
+"""A large batch through a small network is computed in parts whose values fit into so much of a core's cache."""
+
+LEAST_PART = 128
+
 SHARED = ("transpose", "random", "direct", "matrix")
 """The rules under which a step can be shared."""
 
@@ -194,8 +199,9 @@ class Training:
         N = len(self.x)
         rows = min(settings.batch_size, N)
         n = net.sizes
-        fused = opt.name == "sgd" and settings.l1 == 0
-        self.batch = layout.batch(n, rows, net.dtype)
+        self.rows, part = rows, self._part(rows)
+        fused = opt.name == "sgd" and settings.l1 == 0 and part == rows
+        self.batch = layout.batch(n, part, net.dtype)
         self.optimiser = Optimiser(
             CODES[opt.name],
             float(opt.first),
@@ -236,16 +242,26 @@ class Training:
             layout.readable(self.x), layout.readable(self.y.labels), layout.readable(self.y.values)
         )
         self.shuffle = settings.shuffle and rows < N
-        self.team = team(self._members(rows))
+        self.team = team(self._members(rows, part))
+        own = [layout.empty(layout.PACKED, net.dtype) for _ in range(self.team.size)]
+        self.batches = [self.batch._replace(packed=packed) for packed in own]
         self._steps = 1
 
-    def _members(self, rows: int) -> int:
+    def _part(self, rows: int) -> int:
+        """How many samples are computed at once: all of a batch, or as many as the caches hold with a small net."""
+        net = self.net
+        whole = bool(self.settings.watch) or any(one.name == "function" for one in self.settings.rules)
+        if whole or net.theta.nbytes > PART_BYTES:
+            return rows
+        return min(rows, max(PART_BYTES // (5 * sum(net.sizes) * net.theta.itemsize), LEAST_PART))
+
+    def _members(self, rows: int, part: int) -> int:
         """How many threads share a step."""
         net, settings = self.net, self.settings
         alone = any(settings.dropout) or any(one.name not in SHARED for one in settings.rules)
         work = 6 * rows * sum(W.size for W in net.W)
         wanted = min(cores(), max(int(work / SHARE), 1)) if settings.threads is None else settings.threads
-        return 1 if alone else max(min(wanted, rows), 1)
+        return 1 if alone else max(min(wanted, part), 1)
 
     @property
     def each_epoch(self) -> bool:
@@ -308,19 +324,21 @@ class Training:
             self.course.eta[epoch] = settings.optimizer.eta * factor
         course = self.course._replace(eta=self.course.eta[:until])
         arguments: tuple[Any, ...] = (
-            net.theta, net._layers, self.feedback, self.batch, self.data, self.optimiser, course, self.watch, net.rng,
-            self.shuffle,
+            net.theta, net._layers, self.feedback, self.data, self.optimiser, course, self.watch, net.rng,
+            self.shuffle, self.rows,
         )  # fmt: skip
 
         def steps(count: int) -> None:
             """Every member of the team takes these steps, this thread as member 0."""
             call = partial(train, *arguments, count, self.team)
-            others = [pool.submit(call, me) for me in range(1, self.team.size)]
-            call(0)
+            others = [pool.submit(call, self.batches[me], me) for me in range(1, self.team.size)]
+            call(self.batches[0], 0)
             for other in others:
                 other.result()
 
-        train(*arguments, 0, self.team, 0)  # no step: the first call of a process compiles; not the epoch's time
+        train(
+            *arguments, 0, self.team, self.batches[0], 0
+        )  # no step: the first call of a process compiles; not the epoch's time
         started = time.perf_counter()
         try:
             while counts[EPOCH] < until:

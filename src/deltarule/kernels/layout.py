@@ -19,6 +19,10 @@ ALIGNMENT = 64
 """Weights and buffers start on a cache line, the width of the widest vector register."""
 
 
+PACKED = 8192
+"""A W of up to so many weights is transposed before the forward pass where that is faster."""
+
+
 class Layers(NamedTuple):
     """The architecture: widths, where W^l and b^l start in theta, and the codes of the functions."""
 
@@ -42,6 +46,8 @@ class Batch(NamedTuple):
     delta: Array
     y: Array  # the targets, flat
     cost: Array  # C of each sample
+    packed: Array  # a small W, transposed; a member of a team has its own
+    one: Array  # a single 1
 
 
 class Feedback(NamedTuple):
@@ -100,7 +106,8 @@ def batch(sizes: list[int], rows: int, dtype: Any) -> Batch:
     padded = [-(-rows * n // step) * step for n in sizes]
     at = np.concatenate([[0], np.cumsum(padded)]).astype(np.int64)
     z, a, slope, moved, delta = (empty(int(at[-1]), dtype) for _ in range(5))
-    return Batch(at[:-1], z, a, slope, moved, delta, empty(rows * sizes[-1], dtype), empty(rows, dtype))
+    y, cost = empty(rows * sizes[-1], dtype), empty(rows, dtype)
+    return Batch(at[:-1], z, a, slope, moved, delta, y, cost, empty(PACKED, dtype), np.ones(1, dtype))
 
 
 class _Seen:

@@ -6,7 +6,7 @@ from deltarule.kernels.compile import entry, jit
 from deltarule.kernels.elementwise import activate
 from deltarule.kernels.feedback import carry, refresh
 from deltarule.kernels.output import output_error
-from deltarule.kernels.products import through_weights, weight_gradient, weighted_input
+from deltarule.kernels.products import column_sums, through_weights, weight_gradient, weighted_input
 
 
 @jit
@@ -20,7 +20,8 @@ def part(buffer, batch, l, layers, low, high):
 def forward_layer(theta, layers, batch, l, low, high):
     """z^l = W^l a^{l-1} + b^l, a^l = sigma(z^l), slope^l = sigma'(z^l) for the samples low..high."""
     sizes, at = layers.sizes, batch.at
-    weighted_input(layers.gemm, batch.a, at[l - 1] + low * sizes[l - 1], theta, layers.W_at[l], theta, layers.b_at[l],
+    weighted_input(layers.gemm, batch.packed, batch.a, at[l - 1] + low * sizes[l - 1],
+                   theta, layers.W_at[l], theta, layers.b_at[l],
                    batch.z, at[l] + low * sizes[l], high - low, sizes[l], sizes[l - 1])  # fmt: skip
     activate(
         layers.sigma[l],
@@ -71,26 +72,22 @@ def backward(theta, layers, feedback, batch, low, high):
 
 
 @jit
-def bias_gradient(layers, batch, l, G, G_at, keep, scale, n, first, last):
-    """G = keep G + scale sum of delta^l over n samples, for the neurons first..last: BP3 with keep 0, scale 1/n."""
-    delta = part(batch.delta, batch, l, layers, 0, n)
-    width = layers.sizes[l]
-    for j in range(first, last):
-        total = delta[j]
-        for i in range(1, n):
-            total += delta[i * width + j]
-        G[G_at + j] = scale * total + (keep * G[G_at + j] if keep != 0 else scale * 0)  # BP3
+def bias_gradient(layers, batch, l, G, G_at, keep, scale, n):
+    """G = keep G + scale sum of delta^l over n samples: BP3 with keep 0 and scale 1/n."""
+    column_sums(batch.one, batch.delta, batch.at[l], G, G_at, keep, scale, n, layers.sizes[l])  # BP3
 
 
 @jit
-def gradient(layers, batch, l, grad, n, first, last):
-    """dC/dW^l and dC/db^l of the neurons first..last, averaged over n samples, to their places in the flat `grad`."""
+def gradient(layers, batch, l, grad, keep, scale, n, first, last):
+    """grad = keep grad + scale dC/dW^l and dC/db^l, summed over n samples, in their places in the flat `grad`.
+
+    Of W^l for the neurons first..last, and of all biases with the first of them.
+    """
     sizes, at = layers.sizes, batch.at
-    zero = grad.dtype.type(0)
-    scale = grad.dtype.type(1.0 / n)
-    weight_gradient(layers.gemm, batch.delta, at[l], batch.a, at[l - 1], grad, layers.W_at[l], zero, scale,
+    weight_gradient(layers.gemm, batch.delta, at[l], batch.a, at[l - 1], grad, layers.W_at[l], keep, scale,
                     n, sizes[l], sizes[l - 1], first, last)  # BP4  # fmt: skip
-    bias_gradient(layers, batch, l, grad, layers.b_at[l], zero, scale, n, first, last)
+    if first == 0:
+        bias_gradient(layers, batch, l, grad, layers.b_at[l], keep, scale, n)
 
 
 @entry
@@ -110,8 +107,9 @@ def backprop(theta, layers, feedback, batch, grad, top):
         backward_from(theta, layers, feedback, batch, top, 0, n)
     through_weights(layers.gemm, batch.delta, batch.at[1], theta, layers.W_at[1], batch.moved, 0,
                     n, layers.sizes[1], layers.sizes[0])  # dC/da^0: what the error says of the input  # fmt: skip
+    zero, scale = grad.dtype.type(0), grad.dtype.type(1.0 / n)
     for l in range(1, L + 1):
-        gradient(layers, batch, l, grad, n, 0, layers.sizes[l])
+        gradient(layers, batch, l, grad, zero, scale, n, 0, layers.sizes[l])
 
 
 @jit
@@ -146,7 +144,7 @@ def predict(theta, layers, batch, data, out, cost):
         for i in range(n):
             take(layers, batch, data, start + i, i)
         for l in range(1, L + 1):
-            forward_layer(theta, layers, batch, l, n)
+            forward_layer(theta, layers, batch, l, 0, n)
         a = part(batch.a, batch, L, layers, 0, n)
         for i in range(n):
             for j in range(width):

@@ -15,9 +15,16 @@ from numba.extending import get_cython_function_address, intrinsic
 
 from deltarule.kernels.blocks import COLUMNS, PANEL, ROWS, ROWS_COMBINED, VECTOR_BYTES, combine, dots
 from deltarule.kernels.compile import jit, passage
+from deltarule.kernels.layout import PACKED
 
 BLAS_FROM = 4_000_000
 """The border, in multiply-adds of one product, from which BLAS is taken."""
+
+SHORT = 128
+"""The longest n_in for which W is transposed first."""
+
+LEAST_PACKED = 8
+"""The fewest outputs and samples for which that pays."""
 
 KEPT, TURNED = 78, 84
 """BLAS's letters N and T: a matrix as it stands, and its transpose."""
@@ -91,13 +98,25 @@ _forward_full, _forward_2, _forward_1 = (_samples_by_neurons(R) for R in (ROWS, 
 
 
 @jit
-def weighted_input(gemm, A, A_at, W, W_at, b, b_at, Z, Z_at, samples, n_out, n_in):
-    """Z = A W^T + b: (samples, n_out). Twin: :func:`deltarule.reference.weighted_input`."""
-    if samples * n_out * n_in >= BLAS_FROM:
+def weighted_input(gemm, packed, A, A_at, W, W_at, b, b_at, Z, Z_at, samples, n_out, n_in):
+    """Z = A W^T + b: (samples, n_out). Twin: :func:`deltarule.reference.weighted_input`.
+
+    A dot product ends in a sum over the lanes of a vector, which costs more than the product where n_in is small.
+    There W is transposed first, and the rows of W^T are added up instead.
+    """
+    one = Z.dtype.type(1)
+    small = n_in <= SHORT and n_out >= LEAST_PACKED and n_in * n_out <= PACKED and samples >= LEAST_PACKED
+    if small or samples * n_out * n_in >= BLAS_FROM:
         for i in range(samples):
             for j in range(n_out):
                 Z[Z_at + i * n_out + j] = b[b_at + j]
-        one = Z.dtype.type(1)
+    if small:
+        for j in range(n_out):
+            for k in range(n_in):
+                packed[k * n_out + j] = W[W_at + j * n_in + k]
+        _combined_rows(Z, Z_at, one, one, A, A_at, n_in, NEXT, packed, 0, samples, n_out, n_in)
+        return
+    if samples * n_out * n_in >= BLAS_FROM:
         _gemm(gemm, TURNED, KEPT, n_out, samples, n_in, one, W, W_at, n_in, A, A_at, n_in, one, Z, Z_at, n_out)
         return
     i = 0
@@ -177,3 +196,9 @@ def weight_gradient(gemm, delta, delta_at, A, A_at, G, G_at, keep, scale, sample
         return
     _combined_rows(G, G_at + first * n_in, keep, scale, delta, delta_at + first, NEXT, n_out, A, A_at,
                    last - first, n_in, samples)  # fmt: skip
+
+
+@jit
+def column_sums(one, X, X_at, C, C_at, keep, scale, rows, width):
+    """C[k] = keep C[k] + scale sum_t X[t, k]. Twin: :func:`deltarule.reference.bp3`."""
+    _combined_rows(C, C_at, keep, scale, one, 0, NEXT - NEXT, NEXT - NEXT, X, X_at, 1, width, rows)

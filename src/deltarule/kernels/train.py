@@ -109,30 +109,34 @@ def _right(layers, batch, data, order, start, low, high):
 
 
 @passage
-def _update(theta, layers, feedback, batch, opt, eta, t, n, team, me):
-    """BP3 and BP4 for this member's neurons of every layer, and the optimiser's step."""
+def _learn(theta, layers, feedback, batch, opt, eta, t, n, begun, part_size, team, me):
+    """BP3 and BP4 for this member's neurons of every layer and, with the batch's last part, the optimiser's step."""
     sizes, at = layers.sizes, batch.at
     kind = theta.dtype.type
-    fused = opt.code == SGD and opt.l1 == 0
+    ends = begun + part_size == n
+    fused = opt.code == SGD and opt.l1 == 0 and part_size == n
     for l in range(1, sizes.size):
         n_out, n_in = sizes[l], sizes[l - 1]
         first, last = share(n_out, NEURONS, team, me)
         W, b = layers.W_at[l], layers.b_at[l]
-        learned = l > 1 and feedback.code[l - 1] == KOLEN_POLLACK
+        learned = ends and l > 1 and feedback.code[l - 1] == KOLEN_POLLACK
         if learned:
             part_from_weights(theta, layers, feedback, eta, l)
         if fused:
             scale = kind(-eta / n)
             weight_gradient(layers.gemm, batch.delta, at[l], batch.a, at[l - 1], theta, W, kind(1 - eta * opt.l2),
                             scale, n, n_out, n_in, first, last)  # BP4, applied at once  # fmt: skip
-            bias_gradient(layers, batch, l, theta, b, kind(1), scale, n, first, last)
+            if me == 0:
+                bias_gradient(layers, batch, l, theta, b, kind(1), scale, n)
         else:
-            gradient(layers, batch, l, opt.grad, n, first, last)
-            low, high = W + first * n_in, W + last * n_in
-            if opt.l2 != 0 or opt.l1 != 0:
-                penalise(theta[low:high], opt.grad[low:high], kind(opt.l2), kind(opt.l1))
-            _step(theta, opt, eta, t, low, high)
-            _step(theta, opt, eta, t, b + first, b + last)
+            gradient(layers, batch, l, opt.grad, kind(begun > 0), kind(1.0 / n), part_size, first, last)
+            if ends:
+                low, high = W + first * n_in, W + last * n_in
+                if opt.l2 != 0 or opt.l1 != 0:
+                    penalise(theta[low:high], opt.grad[low:high], kind(opt.l2), kind(opt.l1))
+                _step(theta, opt, eta, t, low, high)
+                if me == 0:
+                    _step(theta, opt, eta, t, b, b + n_out)
         if learned:
             join_weights(theta, layers, feedback, l)
 
@@ -157,69 +161,82 @@ def _close_epoch(theta, course, epoch, samples):
             course.good[i] = theta[i]
 
 
+@passage
+def _pass(theta, layers, feedback, batch, data, course, rng, start, low, high):
+    """Forward and backward for the samples low..high of a part of the batch that begins at `start`."""
+    for i in range(low, high):
+        take(layers, batch, data, course.order[start + i], i)
+    for l in range(1, layers.sizes.size):
+        forward_layer(theta, layers, batch, l, low, high)
+        if course.dropout[l] > 0:
+            _drop(rng, course.dropout[l], part(batch.a, batch, l, layers, low, high),
+                  part(batch.slope, batch, l, layers, low, high))  # fmt: skip
+    backward(theta, layers, feedback, batch, low, high)
+
+
 @entry
-def train(theta, layers, feedback, batch, data, opt, course, watch, rng, shuffle, steps, team, me):
+def train(theta, layers, feedback, data, opt, course, watch, rng, shuffle, rows, steps, team, batch, me):
     """Go on for `steps` steps, or to the end of the last epoch, or until a value is not finite.
 
+    A batch of `rows` samples is computed in parts, as many samples at once as the buffers in `batch` have room for.
     All state stands in the arguments, so that any number of calls compute what one call would. Every member of
-    the team calls it with the same arguments and its number `me`; member 0 keeps the record.
+    the team calls it with the same arguments but for its `batch`, whose scratch is its own, and its number `me`;
+    member 0 keeps the record.
     """
-    counts, order = course.counts, course.order
-    rows, samples = batch.cost.size, order.size
+    counts, samples = course.counts, course.order.size
     L = layers.sizes.size - 1
     epoch, done, t = counts[EPOCH], counts[STEP], counts[T]
+    bad = NOWHERE
     for _ in range(steps):
-        if epoch == course.eta.size:
+        if epoch == course.eta.size or bad != NOWHERE:
             break
         start = done * rows
         if start == 0 and shuffle:
             if me == 0:
-                _shuffle(order, rng)
+                _shuffle(course.order, rng)
             meet(team)
         n = min(rows, samples - start)
-        low, high = share(n, 1, team, me)
-        for i in range(low, high):
-            take(layers, batch, data, order[start + i], i)
-        for l in range(1, L + 1):
-            forward_layer(theta, layers, batch, l, low, high)
-            if course.dropout[l] > 0:
-                _drop(rng, course.dropout[l], part(batch.a, batch, l, layers, low, high),
-                      part(batch.slope, batch, l, layers, low, high))  # fmt: skip
         refresh(theta, layers, feedback)
-        backward(theta, layers, feedback, batch, low, high)
-        team.state[BAD + 8 * me] = _first_bad(layers, batch, low, high)
-        mine = team.sums[me]
-        mine[0] = mine[1] = 0
-        for i in range(low, high):
-            mine[0] += batch.cost[i]
-        if data.labels.size > 0:
-            mine[1] += _right(layers, batch, data, order, start, low, high)
-        meet(team)
-        bad = NOWHERE
-        for member in range(team.size):
-            bad = min(bad, team.state[BAD + 8 * member])
-        if bad != NOWHERE:
-            if me == 0:
-                counts[BAD_LAYER] = min(bad, L) if bad <= L + 1 else 2 * L + 2 - bad
-            break
-        if me == 0:
-            for member in range(team.size):
-                course.sums[0] += team.sums[member, 0]
-                course.sums[1] += team.sums[member, 1]
-            if watch.rows.shape[0] > 0:
-                listen(layers, batch, watch, n)
-                seen = epoch * -(-samples // rows) + done
-                if seen % watch.every == 0:
-                    look(layers, batch, course.dropout, watch, seen // watch.every, n)
-        t += 1
-        _update(theta, layers, feedback, batch, opt, course.eta[epoch], t, n, team, me)
-        done += 1
-        if start + n == samples:
+        begun = 0
+        while begun < n:
+            size = min(batch.cost.size, n - begun)
+            low, high = share(size, 1, team, me)
+            _pass(theta, layers, feedback, batch, data, course, rng, start + begun, low, high)
+            team.state[BAD + 8 * me] = _first_bad(layers, batch, low, high)
+            mine = team.sums[me]
+            mine[0] = mine[1] = 0
+            for i in range(low, high):
+                mine[0] += batch.cost[i]
+            if data.labels.size > 0:
+                mine[1] += _right(layers, batch, data, course.order, start + begun, low, high)
             meet(team)
+            for member in range(team.size):
+                bad = min(bad, team.state[BAD + 8 * member])
+            if bad != NOWHERE:
+                break
             if me == 0:
-                _close_epoch(theta, course, epoch, samples)
-            epoch += 1
-            done = 0
-        meet(team)
+                for member in range(team.size):
+                    course.sums[0] += team.sums[member, 0]
+                    course.sums[1] += team.sums[member, 1]
+                if watch.rows.shape[0] > 0:  # then the batch is in one part
+                    listen(layers, batch, watch, n)
+                    seen = epoch * -(-samples // rows) + done
+                    if seen % watch.every == 0:
+                        look(layers, batch, course.dropout, watch, seen // watch.every, n)
+            if begun == 0:
+                t += 1
+            _learn(theta, layers, feedback, batch, opt, course.eta[epoch], t, n, begun, size, team, me)
+            begun += size
+            meet(team)
+        if bad == NOWHERE:
+            done += 1
+            if start + n == samples:
+                if me == 0:
+                    _close_epoch(theta, course, epoch, samples)
+                epoch += 1
+                done = 0
+                meet(team)
     if me == 0:
         counts[EPOCH], counts[STEP], counts[T] = epoch, done, t
+        if bad != NOWHERE:
+            counts[BAD_LAYER] = min(bad, L) if bad <= L + 1 else 2 * L + 2 - bad
