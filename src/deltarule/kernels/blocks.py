@@ -109,6 +109,34 @@ class _Vectors:
         )
         return self.builder.call(function, [ir.Constant(self.scalar, 0.0), value], fastmath=("reassoc",))
 
+    def add_up_four(self, values: list[Any]) -> Any:
+        """The sums over the lanes of four vectors, as one vector of four: each step halves what is left of each."""
+
+        def halves(x: Any, y: Any, parts: int, length: int) -> Any:
+            """x and y hold `parts` parts each, of `length` lanes; every part's halves are added."""
+            lanes = x.type.count
+            starts = [part * length + lanes * (vector is y) for vector in (x, y) for part in range(parts)]
+            starts = starts if y is not x else starts[:parts]
+            half = length // 2
+            sides = []
+            for side in (0, half):
+                mask = [start + side + lane for start in starts for lane in range(half)]
+                kind = ir.VectorType(I32, len(mask))
+                sides.append(self.builder.shuffle_vector(x, y, ir.Constant(kind, mask)))
+            return self.builder.fadd(*sides)
+
+        a, b, c, d = values
+        total = halves(halves(a, b, 1, self.lanes), halves(c, d, 1, self.lanes), 2, self.lanes // 2)
+        length = self.lanes // 4
+        while length > 1:
+            total = halves(total, total, 4, length)
+            length //= 2
+        return total
+
+    def four(self, start: Any, offset: Any) -> Any:
+        """The address of four numbers in a row."""
+        return self.builder.bitcast(self.builder.gep(start, [offset]), ir.VectorType(self.scalar, 4).as_pointer())
+
 
 def _data(context: Any, builder: Any, kind: Any, value: Any, offset: Any) -> Any:
     """The address of element `offset` of a one-dimensional array."""
@@ -116,97 +144,120 @@ def _data(context: Any, builder: Any, kind: Any, value: Any, offset: Any) -> Any
 
 
 @intrinsic(prefer_literal=True)
-def dots(typing: Any, rows: Any, columns: Any, A: Any, A_at: Any, W: Any, W_at: Any, b: Any, b_at: Any,
+def dots(typing: Any, rows: Any, columns: Any, blocks: Any, A: Any, A_at: Any, W: Any, W_at: Any, b: Any, b_at: Any,
          Z: Any, Z_at: Any, width: Any, length: Any) -> Any:  # fmt: skip
-    """Z[i, j] = sum_k A[i, k] W[j, k] + b[j] for `rows` i and `columns` j.
+    """Z[i, j] = sum_k A[i, k] W[j, k] + b[j] for `rows` i and `blocks` times `columns` j.
 
     A and W have rows of `length` numbers, Z has rows of `width`; each array is flat and comes with the
     offset where the block starts. Twin: :func:`deltarule.reference.weighted_input`.
     """
     R, C = rows.literal_value, columns.literal_value
     n = types.intp
-    signature = types.void(rows, columns, A, n, W, n, b, n, Z, n, n, n)
+    signature = types.void(rows, columns, n, A, n, W, n, b, n, Z, n, n, n)
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kinds = signature.args
-        A, W, b, Z = (_data(context, builder, kinds[i], args[i], args[i + 1]) for i in (2, 4, 6, 8))
-        width, length = args[10], args[11]
+        A, W_first, b_first, Z_first = (_data(context, builder, kinds[i], args[i], args[i + 1]) for i in (3, 5, 7, 9))
+        width, length = args[11], args[12]
         builder.function.attributes.add("noinline")  # one copy in a door, not one in every caller
-        v = _Vectors(builder, kinds[2].dtype)
+        v = _Vectors(builder, kinds[3].dtype)
         lanes = I64(v.lanes)
         sums = v.sums(R * C)
         A_rows = [builder.gep(A, [builder.mul(I64(i), length)]) for i in range(R)]
-        W_rows = [builder.gep(W, [builder.mul(I64(j), length)]) for j in range(C)]
-
-        def add_products(k: Any, mask: Any = None) -> None:
-            w = [v.load(row, k, mask) for row in W_rows]
-            for i, row in enumerate(A_rows):
-                a = v.load(row, k, mask)
-                for j in range(C):
-                    slot = sums[i * C + j]
-                    builder.store(v.fma(a, w[j], builder.load(slot)), slot)
-
         whole = builder.sdiv(length, lanes)
-        with cgutils.for_range(builder, whole) as loop:
-            add_products(builder.mul(loop.index, lanes))
         done = builder.mul(whole, lanes)
         left = builder.sub(length, done)
-        with builder.if_then(builder.icmp_signed(">", left, I64(0))):
-            add_products(done, v.mask(left))
-        for i in range(R):
-            for j in range(C):
-                total = v.add_up(builder.load(sums[i * C + j]))
-                total = builder.fadd(total, builder.load(builder.gep(b, [I64(j)])))
-                place = builder.gep(Z, [builder.add(builder.mul(I64(i), width), I64(j))])
-                builder.store(total, place)
+        with cgutils.for_range(builder, args[2]) as block:
+            j = builder.mul(block.index, I64(C))
+            W, b, Z = (
+                builder.gep(W_first, [builder.mul(j, length)]),
+                builder.gep(b_first, [j]),
+                builder.gep(Z_first, [j]),
+            )
+            W_rows = [builder.gep(W, [builder.mul(I64(i), length)]) for i in range(C)]
+            for slot in sums:
+                builder.store(v.zero, slot)
+
+            def add_products(k: Any, mask: Any = None, W_rows: list[Any] = W_rows) -> None:
+                w = [v.load(row, k, mask) for row in W_rows]
+                for i, row in enumerate(A_rows):
+                    a = v.load(row, k, mask)
+                    for j in range(C):
+                        slot = sums[i * C + j]
+                        builder.store(v.fma(a, w[j], builder.load(slot)), slot)
+
+            with cgutils.for_range(builder, whole) as loop:
+                add_products(builder.mul(loop.index, lanes))
+            with builder.if_then(builder.icmp_signed(">", left, I64(0))):
+                add_products(done, v.mask(left))
+            for i in range(R):
+                row = builder.mul(I64(i), width)
+                values = [builder.load(slot) for slot in sums[i * C : (i + 1) * C]]
+                if C == 4:
+                    bias = builder.load(v.four(b, I64(0)))
+                    bias.align = v.bytes
+                    builder.store(builder.fadd(v.add_up_four(values), bias), v.four(Z, row)).align = v.bytes
+                    continue
+                for column, value in enumerate(values):
+                    total = builder.fadd(v.add_up(value), builder.load(builder.gep(b, [I64(column)])))
+                    builder.store(total, builder.gep(Z, [builder.add(row, I64(column))]))
         return context.get_dummy_value()
 
     return signature, emit
 
 
 @intrinsic(prefer_literal=True)
-def combine(typing: Any, rows: Any, vectors: Any, C: Any, C_at: Any, keep: Any, scale: Any, X: Any, X_at: Any,
-            X_row: Any, X_term: Any, Y: Any, Y_at: Any, width: Any, terms: Any, lanes: Any) -> Any:  # fmt: skip
-    """C[r, k] = keep C[r, k] + scale sum_t X[r, t] Y[t, k] for `rows` r and `vectors` vectors of k.
+def combine(typing: Any, rows: Any, vectors: Any, blocks: Any, C: Any, C_at: Any, keep: Any, old: Any, old_at: Any,
+            old_row: Any, scale: Any, X: Any, X_at: Any, X_row: Any, X_term: Any, Y: Any, Y_at: Any,
+            width: Any, terms: Any, lanes: Any) -> Any:  # fmt: skip
+    """C[r, k] = keep old[r, k] + scale sum_t X[r, t] Y[t, k] for `blocks` times `rows` r and `vectors` vectors of k.
 
-    C and Y have rows of `width` numbers; X[r, t] stands at r * X_row + t * X_term. With `vectors` 0 the
-    block is `lanes` numbers wide, a vector or less. Where `keep` is 0 the old C is not read.
+    C and Y have rows of `width` numbers, old has rows of `old_row`: it is C itself, or with 0 one row for all.
+    X[r, t] stands at r * X_row + t * X_term. With `vectors` 0 the block is `lanes` numbers wide, a vector or less.
+    Where `keep` is 0, old is not read.
     Twins: the first move of :func:`deltarule.reference.bp2`, and :func:`deltarule.reference.bp4`.
     """
     R, V = rows.literal_value, vectors.literal_value
     n = types.intp
-    signature = types.void(rows, vectors, C, n, C.dtype, C.dtype, X, n, n, n, Y, n, n, n, n)
+    signature = types.void(rows, vectors, n, C, n, C.dtype, old, n, n, C.dtype, X, n, n, n, Y, n, n, n, n)
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kinds = signature.args
-        C, X, Y = (_data(context, builder, kinds[i], args[i], args[i + 1]) for i in (2, 6, 10))
-        keep, scale, X_row, X_term, width, terms, lanes = (args[i] for i in (4, 5, 8, 9, 12, 13, 14))
+        C_first, old_first, X_first, Y = (
+            _data(context, builder, kinds[i], args[i], args[i + 1]) for i in (3, 6, 10, 14)
+        )
+        keep, old_row, scale, X_row, X_term, width, terms, lanes = (args[i] for i in (5, 8, 9, 12, 13, 16, 17, 18))
         builder.function.attributes.add("noinline")  # one copy in a door, not one in every caller
-        v = _Vectors(builder, kinds[2].dtype)
+        v = _Vectors(builder, kinds[3].dtype)
         mask = v.mask(lanes) if V == 0 else None
         columns = [I64(i * v.lanes) for i in range(max(V, 1))]
         sums = v.sums(R * len(columns))
-        X_rows = [builder.gep(X, [builder.mul(I64(r), X_row)]) for r in range(R)]
-
-        with cgutils.for_range(builder, terms) as loop:
-            Y_row = builder.gep(Y, [builder.mul(loop.index, width)])
-            y = [v.load(Y_row, column, mask) for column in columns]
-            step = builder.mul(loop.index, X_term)
-            for r, row in enumerate(X_rows):
-                x = v.spread(builder.load(builder.gep(row, [step])))
-                for i in range(len(columns)):
-                    slot = sums[r * len(columns) + i]
-                    builder.store(v.fma(x, y[i], builder.load(slot)), slot)
-
         scale = v.spread(scale)
         fresh = builder.fcmp_ordered("==", keep, ir.Constant(v.scalar, 0.0))
         keep = v.spread(keep)
-        old = v.mask(builder.select(fresh, I64(0), lanes))  # masked lanes are not read, and count as 0
-        for r in range(R):
-            C_row = builder.gep(C, [builder.mul(I64(r), width)])
-            for i, column in enumerate(columns):
-                total = builder.fmul(scale, builder.load(sums[r * len(columns) + i]))
-                v.store(v.fma(keep, v.load(C_row, column, old), total), C_row, column, mask)
+        read = v.mask(builder.select(fresh, I64(0), lanes))  # masked lanes are not read, and count as 0
+        with cgutils.for_range(builder, args[2]) as block:
+            first = builder.mul(block.index, I64(R))
+            C, old, X = (builder.gep(start, [builder.mul(first, row)]) for start, row in
+                         ((C_first, width), (old_first, old_row), (X_first, X_row)))  # fmt: skip
+            X_rows = [builder.gep(X, [builder.mul(I64(r), X_row)]) for r in range(R)]
+            for slot in sums:
+                builder.store(v.zero, slot)
+            with cgutils.for_range(builder, terms) as loop:
+                Y_row = builder.gep(Y, [builder.mul(loop.index, width)])
+                y = [v.load(Y_row, column, mask) for column in columns]
+                step = builder.mul(loop.index, X_term)
+                for r, row in enumerate(X_rows):
+                    x = v.spread(builder.load(builder.gep(row, [step])))
+                    for i in range(len(columns)):
+                        slot = sums[r * len(columns) + i]
+                        builder.store(v.fma(x, y[i], builder.load(slot)), slot)
+            for r in range(R):
+                C_here, old_here = (builder.gep(start, [builder.mul(I64(r), row)]) for start, row in
+                                    ((C, width), (old, old_row)))  # fmt: skip
+                for i, column in enumerate(columns):
+                    total = builder.fmul(scale, builder.load(sums[r * len(columns) + i]))
+                    v.store(v.fma(keep, v.load(old_here, column, read), total), C_here, column, mask)
         return context.get_dummy_value()
 
     return signature, emit

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from deltarule.kernels.compile import entry, jit
 from deltarule.kernels.elementwise import activate
 from deltarule.kernels.feedback import carry, refresh
@@ -113,36 +115,39 @@ def backprop(theta, layers, feedback, batch, grad, top):
 
 
 @jit
-def take(layers, batch, data, row, i):
-    """Make sample `row` of the data the batch's i-th: a^0, and y where there are targets."""
+def take(layers, batch, data, order, start, low, high):
+    """a^0 and, where there are targets, y of the batch's rows low..high: the samples order[start + i].
+
+    With an empty `order` the samples are taken as they come.
+    """
     n_in, n_out = layers.sizes[0], layers.sizes[layers.sizes.size - 1]
-    a = batch.a[i * n_in : (i + 1) * n_in]
-    x = data.x[row]
-    for k in range(n_in):
-        a[k] = x[k]
-    y = batch.y[i * n_out : (i + 1) * n_out]
-    if data.labels.size > 0:
-        for j in range(n_out):
-            y[j] = 0
-        if n_out == 1:
-            y[0] = data.labels[row]
-        else:
-            y[data.labels[row]] = 1
-    elif data.targets.shape[0] > 0:
-        for j in range(n_out):
-            y[j] = data.targets[row, j]
+    a, y = batch.a, batch.y
+    for i in range(low, high):
+        row = np.int64(order[start + i]) if order.size > 0 else np.int64(start + i)
+        for k in range(n_in):
+            a[i * n_in + k] = data.x[row, k]
+        if data.labels.size > 0:
+            if n_out == 1:
+                y[i] = data.labels[row]
+            else:
+                for j in range(n_out):
+                    y[i * n_out + j] = 0
+                y[i * n_out + data.labels[row]] = 1
+        elif data.targets.shape[0] > 0:
+            for j in range(n_out):
+                y[i * n_out + j] = data.targets[row, j]
 
 
 @entry
 def predict(theta, layers, batch, data, out, cost):
     """out = a^L for every sample and, where `cost` has room, C of each, a batch at a time."""
+    none = np.empty(0, np.int32)
     rows = batch.cost.size
     L = layers.sizes.size - 1
     width = layers.sizes[L]
     for start in range(0, data.x.shape[0], rows):
         n = min(rows, data.x.shape[0] - start)
-        for i in range(n):
-            take(layers, batch, data, start + i, i)
+        take(layers, batch, data, none, start, 0, n)
         for l in range(1, L + 1):
             forward_layer(theta, layers, batch, l, 0, n)
         a = part(batch.a, batch, L, layers, 0, n)

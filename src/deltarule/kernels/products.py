@@ -20,7 +20,7 @@ from deltarule.kernels.layout import PACKED
 BLAS_FROM = 4_000_000
 """The border, in multiply-adds of one product, from which BLAS is taken."""
 
-SHORT = 128
+SHORT = 32
 """The longest n_in for which W is transposed first."""
 
 LEAST_PACKED = 8
@@ -83,18 +83,17 @@ def _samples_by_neurons(R):
 
     @passage
     def block_row(A, A_at, W, W_at, b, b_at, Z, Z_at, n_out, n_in):
-        j = 0
-        while j + COLUMNS <= n_out:
-            dots(R, COLUMNS, A, A_at, W, W_at + j * n_in, b, b_at + j, Z, Z_at + j, n_out, n_in)
-            j += COLUMNS
-        while j < n_out:
-            dots(R, 1, A, A_at, W, W_at + j * n_in, b, b_at + j, Z, Z_at + j, n_out, n_in)
-            j += 1
+        blocks = n_out // COLUMNS
+        j = blocks * COLUMNS
+        if blocks > 0:
+            dots(R, COLUMNS, blocks, A, A_at, W, W_at, b, b_at, Z, Z_at, n_out, n_in)
+        if j < n_out:
+            dots(R, 1, n_out - j, A, A_at, W, W_at + j * n_in, b, b_at + j, Z, Z_at + j, n_out, n_in)
 
     return block_row
 
 
-_forward_full, _forward_2, _forward_1 = (_samples_by_neurons(R) for R in (ROWS, 2, 1))
+_forward_full, _forward_5, _forward_2, _forward_1 = (_samples_by_neurons(R) for R in (ROWS, 5, 2, 1))
 
 
 @jit
@@ -106,20 +105,23 @@ def weighted_input(gemm, packed, A, A_at, W, W_at, b, b_at, Z, Z_at, samples, n_
     """
     one = Z.dtype.type(1)
     small = n_in <= SHORT and n_out >= LEAST_PACKED and n_in * n_out <= PACKED and samples >= LEAST_PACKED
-    if small or samples * n_out * n_in >= BLAS_FROM:
-        for i in range(samples):
-            for j in range(n_out):
-                Z[Z_at + i * n_out + j] = b[b_at + j]
     if small:
         for j in range(n_out):
             for k in range(n_in):
                 packed[k * n_out + j] = W[W_at + j * n_in + k]
-        _combined_rows(Z, Z_at, one, one, A, A_at, n_in, NEXT, packed, 0, samples, n_out, n_in)
+        _combined_rows(Z, Z_at, one, b, b_at, NEXT - NEXT, one, A, A_at, n_in, NEXT, packed, NEXT - NEXT,
+                       samples, n_out, n_in)  # fmt: skip
         return
     if samples * n_out * n_in >= BLAS_FROM:
+        for i in range(samples):
+            for j in range(n_out):
+                Z[Z_at + i * n_out + j] = b[b_at + j]
         _gemm(gemm, TURNED, KEPT, n_out, samples, n_in, one, W, W_at, n_in, A, A_at, n_in, one, Z, Z_at, n_out)
         return
     i = 0
+    while i + 5 <= samples and (samples - i == 5 or samples - i == 10):  # the book's ten, in two passes over W
+        _forward_5(A, A_at + i * n_in, W, W_at, b, b_at, Z, Z_at + i * n_out, n_out, n_in)
+        i += 5
     while i + ROWS <= samples:
         _forward_full(A, A_at + i * n_in, W, W_at, b, b_at, Z, Z_at + i * n_out, n_out, n_in)
         i += ROWS
@@ -134,19 +136,20 @@ def _panel(V):
     """The combined rows of one panel, V vectors wide; V = 0: `lanes` numbers, one vector or less."""
 
     @passage
-    def panel(C, C_at, keep, scale, X, X_at, X_row, X_term, Y, Y_at, rows, width, terms, lanes):
-        r = 0
-        while r + ROWS_COMBINED <= rows:
-            combine(ROWS_COMBINED, V, C, C_at + r * width, keep, scale, X, X_at + r * X_row, X_row, X_term,
+    def panel(C, C_at, keep, old, old_at, old_row, scale, X, X_at, X_row, X_term, Y, Y_at, rows, width, terms, lanes):
+        blocks = rows // ROWS_COMBINED
+        r = blocks * ROWS_COMBINED
+        if blocks > 0:
+            combine(ROWS_COMBINED, V, blocks, C, C_at, keep, old, old_at, old_row, scale, X, X_at, X_row, X_term,
                     Y, Y_at, width, terms, lanes)  # fmt: skip
-            r += ROWS_COMBINED
-        while r + 2 <= rows:
-            combine(2, V, C, C_at + r * width, keep, scale, X, X_at + r * X_row, X_row, X_term,
-                    Y, Y_at, width, terms, lanes)  # fmt: skip
-            r += 2
+        pairs = (rows - r) // 2
+        if pairs > 0:
+            combine(2, V, pairs, C, C_at + r * width, keep, old, old_at + r * old_row, old_row, scale,
+                    X, X_at + r * X_row, X_row, X_term, Y, Y_at, width, terms, lanes)  # fmt: skip
+            r += 2 * pairs
         if r < rows:
-            combine(1, V, C, C_at + r * width, keep, scale, X, X_at + r * X_row, X_row, X_term,
-                    Y, Y_at, width, terms, lanes)  # fmt: skip
+            combine(1, V, 1, C, C_at + r * width, keep, old, old_at + r * old_row, old_row, scale,
+                    X, X_at + r * X_row, X_row, X_term, Y, Y_at, width, terms, lanes)  # fmt: skip
 
     return panel
 
@@ -155,16 +158,18 @@ _panel_full, _panel_rest = (_panel(V) for V in (PANEL, 0))
 
 
 @jit
-def _combined_rows(C, C_at, keep, scale, X, X_at, X_row, X_term, Y, Y_at, rows, width, terms):
-    """C[r, k] = keep C[r, k] + scale sum_t X[r, t] Y[t, k], panel by panel."""
+def _combined_rows(C, C_at, keep, old, old_at, old_row, scale, X, X_at, X_row, X_term, Y, Y_at, rows, width, terms):
+    """C[r, k] = keep old[r, k] + scale sum_t X[r, t] Y[t, k], panel by panel."""
     lanes = VECTOR_BYTES // C.itemsize
     k = 0
     while k + PANEL * lanes <= width:
-        _panel_full(C, C_at + k, keep, scale, X, X_at, X_row, X_term, Y, Y_at + k, rows, width, terms, lanes)
+        _panel_full(C, C_at + k, keep, old, old_at + k, old_row, scale, X, X_at, X_row, X_term, Y, Y_at + k,
+                    rows, width, terms, lanes)  # fmt: skip
         k += PANEL * lanes
     while k < width:
         left = min(lanes, width - k)
-        _panel_rest(C, C_at + k, keep, scale, X, X_at, X_row, X_term, Y, Y_at + k, rows, width, terms, left)
+        _panel_rest(C, C_at + k, keep, old, old_at + k, old_row, scale, X, X_at, X_row, X_term, Y, Y_at + k,
+                    rows, width, terms, left)  # fmt: skip
         k += lanes
 
 
@@ -180,7 +185,24 @@ def through_weights(gemm, delta, delta_at, W, W_at, moved, moved_at, samples, n_
         _gemm(gemm, KEPT, KEPT, n_in, samples, n_out, one, W, W_at, n_in, delta, delta_at, n_out,
               one - one, moved, moved_at, n_in)  # fmt: skip
         return
-    _combined_rows(moved, moved_at, one - one, one, delta, delta_at, n_out, NEXT, W, W_at, samples, n_in, n_out)
+    _combined_rows(
+        moved,
+        moved_at,
+        one - one,
+        moved,
+        moved_at,
+        n_in,
+        one,
+        delta,
+        delta_at,
+        n_out,
+        NEXT,
+        W,
+        W_at,
+        samples,
+        n_in,
+        n_out,
+    )
 
 
 @jit
@@ -194,11 +216,29 @@ def weight_gradient(gemm, delta, delta_at, A, A_at, G, G_at, keep, scale, sample
         _gemm(gemm, KEPT, TURNED, n_in, last - first, samples, scale, A, A_at, n_in, delta, delta_at + first,
               n_out, keep, G, G_at + first * n_in, n_in)  # fmt: skip
         return
-    _combined_rows(G, G_at + first * n_in, keep, scale, delta, delta_at + first, NEXT, n_out, A, A_at,
+    G_at += first * n_in
+    _combined_rows(G, G_at, keep, G, G_at, n_in, scale, delta, delta_at + first, NEXT, n_out, A, A_at,
                    last - first, n_in, samples)  # fmt: skip
 
 
 @jit
 def column_sums(one, X, X_at, C, C_at, keep, scale, rows, width):
     """C[k] = keep C[k] + scale sum_t X[t, k]. Twin: :func:`deltarule.reference.bp3`."""
-    _combined_rows(C, C_at, keep, scale, one, 0, NEXT - NEXT, NEXT - NEXT, X, X_at, 1, width, rows)
+    _combined_rows(
+        C,
+        C_at,
+        keep,
+        C,
+        C_at,
+        NEXT - NEXT,
+        scale,
+        one,
+        NEXT - NEXT,
+        NEXT - NEXT,
+        NEXT - NEXT,
+        X,
+        X_at,
+        1,
+        width,
+        rows,
+    )

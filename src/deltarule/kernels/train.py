@@ -164,8 +164,7 @@ def _close_epoch(theta, course, epoch, samples):
 @passage
 def _pass(theta, layers, feedback, batch, data, course, rng, start, low, high):
     """Forward and backward for the samples low..high of a part of the batch that begins at `start`."""
-    for i in range(low, high):
-        take(layers, batch, data, course.order[start + i], i)
+    take(layers, batch, data, course.order, start, low, high)
     for l in range(1, layers.sizes.size):
         forward_layer(theta, layers, batch, l, low, high)
         if course.dropout[l] > 0:
