@@ -56,7 +56,7 @@ MUTANTS = [
            "delta[j] = moved[j] * slope[j]", "delta[j] = moved[j]",
            "test_check.py::test_a_right_backward_pass_is_proved"),
     Mutant("a stale buffer: every step sees the first batch", "kernels/train.py",
-           "take(layers, batch, data, course.order, start, low, high)", "take(layers, batch, data, course.order, 0, low, high)",
+           "data, course.order, start, low, high)\n    for", "data, course.order, 0, low, high)\n    for",
            "test_training.py::test_steps_are_those_of_the_oracle"),
     Mutant("the step's eta not divided by the batch", "kernels/train.py",
            "scale = kind(-eta / n)", "scale = kind(-eta)",

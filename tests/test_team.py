@@ -11,7 +11,7 @@ from drawn import network, samples
 from threadpoolctl import threadpool_info
 
 import deltarule as dr
-from deltarule import cores
+from deltarule import cores, training
 from deltarule.kernels import products
 
 
@@ -116,3 +116,21 @@ def test_the_environment_limits_the_threads(monkeypatch):
 def test_what_is_no_number_of_threads_is_refused(threads):
     with pytest.raises(dr.BadInput, match="how many threads"):
         trained(threads)
+
+
+@pytest.mark.parametrize("optimizer", [dr.SGD(0.1), dr.Adam()], ids=["sgd", "adam"])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("N", [130, 500, 1000])
+def test_a_large_batch_in_parts_is_the_batch(N, threads, optimizer, monkeypatch):
+    def train(part_bytes):
+        monkeypatch.setattr(training, "PART_BYTES", part_bytes)
+        net = network([40, 60, 30, 3], "tanh", "softmax", "log_likelihood", scale=1.0)
+        x, y = samples(net, N)
+        history = net.fit(x, y, epochs=3, batch_size=N, optimizer=optimizer, l2=1e-3, threads=threads)
+        return net.theta, history
+
+    (parts, seen), (whole, right) = train(net_bytes := 50_000), train(10**9)
+    assert net_bytes > 8 * (40 * 60 + 60 * 30 + 30 * 3)
+    np.testing.assert_allclose(parts, whole, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(seen.cost, right.cost, rtol=1e-12)
+    assert seen.accuracy == right.accuracy

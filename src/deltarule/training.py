@@ -200,8 +200,14 @@ class Training:
         rows = min(settings.batch_size, N)
         n = net.sizes
         self.rows, part = rows, self._part(rows)
+        members = self._members(rows, part)
+        self.team = team(members)
         fused = opt.name == "sgd" and settings.l1 == 0 and part == rows
-        self.batch = layout.batch(n, part, net.dtype)
+        self.batches = [layout.batch(n, part, net.dtype)]
+        for _ in range(1, members):
+            own = layout.empty(layout.PACKED, net.dtype)
+            shared = part == rows
+            self.batches.append(self.batches[0]._replace(packed=own) if shared else layout.batch(n, part, net.dtype))
         self.optimiser = Optimiser(
             CODES[opt.name],
             float(opt.first),
@@ -210,7 +216,7 @@ class Training:
             float(opt.decay),
             settings.l2,
             settings.l1,
-            np.zeros(0 if fused else net.theta.size, net.dtype),
+            np.zeros((members if part < rows else 1, 0 if fused else net.theta.size), net.dtype),
             self.memory.m,
             self.memory.v,
         )
@@ -242,9 +248,6 @@ class Training:
             layout.readable(self.x), layout.readable(self.y.labels), layout.readable(self.y.values)
         )
         self.shuffle = settings.shuffle and rows < N
-        self.team = team(self._members(rows, part))
-        own = [layout.empty(layout.PACKED, net.dtype) for _ in range(self.team.size)]
-        self.batches = [self.batch._replace(packed=packed) for packed in own]
         self._steps = 1
 
     def _part(self, rows: int) -> int:
@@ -261,7 +264,7 @@ class Training:
         alone = any(settings.dropout) or any(one.name not in SHARED for one in settings.rules)
         work = 6 * rows * sum(W.size for W in net.W)
         wanted = min(cores(), max(int(work / SHARE), 1)) if settings.threads is None else settings.threads
-        return 1 if alone else max(min(wanted, part), 1)
+        return 1 if alone else min(wanted, rows if part == rows else -(-rows // part))
 
     @property
     def each_epoch(self) -> bool:

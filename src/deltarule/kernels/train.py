@@ -109,36 +109,45 @@ def _right(layers, batch, data, order, start, low, high):
 
 
 @passage
-def _learn(theta, layers, feedback, batch, opt, eta, t, n, begun, part_size, team, me):
-    """BP3 and BP4 for this member's neurons of every layer and, with the batch's last part, the optimiser's step."""
+def _learn_at_once(theta, layers, batch, opt, eta, n, team, me):
+    """SGD in one pass over the weights: BP3 and BP4 for this member's neurons of every layer, applied at once."""
     sizes, at = layers.sizes, batch.at
     kind = theta.dtype.type
-    ends = begun + part_size == n
-    fused = opt.code == SGD and opt.l1 == 0 and part_size == n
+    scale = kind(-eta / n)
+    for l in range(1, sizes.size):
+        first, last = share(sizes[l], NEURONS, team, me)
+        weight_gradient(layers.gemm, batch.delta, at[l], batch.a, at[l - 1], theta, layers.W_at[l],
+                        kind(1 - eta * opt.l2), scale, n, sizes[l], sizes[l - 1], first, last)  # BP4  # fmt: skip
+        if me == 0:
+            bias_gradient(layers, batch, l, theta, layers.b_at[l], kind(1), scale, n)
+
+
+@passage
+def _learn(theta, layers, opt, eta, t, team, me):
+    """The optimiser's step for this member's neurons of every layer, from the gradients that stand in `opt.grad`."""
+    sizes = layers.sizes
+    kind = theta.dtype.type
+    grad = opt.grad[0]
     for l in range(1, sizes.size):
         n_out, n_in = sizes[l], sizes[l - 1]
         first, last = share(n_out, NEURONS, team, me)
         W, b = layers.W_at[l], layers.b_at[l]
-        learned = ends and l > 1 and feedback.code[l - 1] == KOLEN_POLLACK
-        if learned:
-            part_from_weights(theta, layers, feedback, eta, l)
-        if fused:
-            scale = kind(-eta / n)
-            weight_gradient(layers.gemm, batch.delta, at[l], batch.a, at[l - 1], theta, W, kind(1 - eta * opt.l2),
-                            scale, n, n_out, n_in, first, last)  # BP4, applied at once  # fmt: skip
-            if me == 0:
-                bias_gradient(layers, batch, l, theta, b, kind(1), scale, n)
-        else:
-            gradient(layers, batch, l, opt.grad, kind(begun > 0), kind(1.0 / n), part_size, first, last)
-            if ends:
-                low, high = W + first * n_in, W + last * n_in
-                if opt.l2 != 0 or opt.l1 != 0:
-                    penalise(theta[low:high], opt.grad[low:high], kind(opt.l2), kind(opt.l1))
-                _step(theta, opt, eta, t, low, high)
-                if me == 0:
-                    _step(theta, opt, eta, t, b, b + n_out)
-        if learned:
-            join_weights(theta, layers, feedback, l)
+        low, high = W + first * n_in, W + last * n_in
+        _add_up(opt.grad, low, high)
+        if opt.l2 != 0 or opt.l1 != 0:
+            penalise(theta[low:high], grad[low:high], kind(opt.l2), kind(opt.l1))
+        _step(theta, opt, eta, t, low, high)
+        if me == 0:
+            _add_up(opt.grad, b, b + n_out)
+            _step(theta, opt, eta, t, b, b + n_out)
+
+
+@jit
+def _add_up(grad, low, high):
+    """The gradients that the members have summed up each for itself, together in the first row."""
+    for member in range(1, grad.shape[0]):
+        for i in range(low, high):
+            grad[0, i] += grad[member, i]
 
 
 @jit
@@ -146,7 +155,7 @@ def _step(theta, opt, eta, t, low, high):
     """The optimiser's step for the parameters low..high."""
     m = opt.m[low:high] if opt.m.size > 0 else opt.m
     v = opt.v[low:high] if opt.v.size > 0 else opt.v
-    step(opt, eta, t, theta[low:high], opt.grad[low:high], m, v)
+    step(opt, eta, t, theta[low:high], opt.grad[0, low:high], m, v)
 
 
 @passage
@@ -173,18 +182,33 @@ def _pass(theta, layers, feedback, batch, data, course, rng, start, low, high):
     backward(theta, layers, feedback, batch, low, high)
 
 
+@passage
+def _see(layers, batch, data, order, start, low, high, team, me):
+    """What this member has seen of its samples: the first bad value, their cost, and how many are right."""
+    team.state[BAD + 8 * me] = min(team.state[BAD + 8 * me], _first_bad(layers, batch, low, high))
+    for i in range(low, high):
+        team.sums[me, 0] += batch.cost[i]
+    if data.labels.size > 0:
+        team.sums[me, 1] += _right(layers, batch, data, order, start, low, high)
+
+
 @entry
 def train(theta, layers, feedback, data, opt, course, watch, rng, shuffle, rows, steps, team, batch, me):
     """Go on for `steps` steps, or to the end of the last epoch, or until a value is not finite.
 
-    A batch of `rows` samples is computed in parts, as many samples at once as the buffers in `batch` have room for.
     All state stands in the arguments, so that any number of calls compute what one call would. Every member of
-    the team calls it with the same arguments but for its `batch`, whose scratch is its own, and its number `me`;
-    member 0 keeps the record.
+    the team calls it with the same arguments but for its `batch` and its number `me`; member 0 keeps the record.
+    Where the buffers have room for the whole batch of `rows` samples, they are the team's, and each member computes
+    its share of the samples and then of the neurons. Where they have not, each member has its own: it takes part
+    after part of the batch, and sums up a gradient of its own.
     """
     counts, samples = course.counts, course.order.size
     L = layers.sizes.size - 1
+    kind = theta.dtype.type
     epoch, done, t = counts[EPOCH], counts[STEP], counts[T]
+    room = batch.cost.size
+    whole = room >= rows
+    at_once = whole and opt.code == SGD and opt.l1 == 0
     bad = NOWHERE
     for _ in range(steps):
         if epoch == course.eta.size or bad != NOWHERE:
@@ -195,46 +219,60 @@ def train(theta, layers, feedback, data, opt, course, watch, rng, shuffle, rows,
                 _shuffle(course.order, rng)
             meet(team)
         n = min(rows, samples - start)
+        team.state[BAD + 8 * me] = NOWHERE
+        team.sums[me, 0] = team.sums[me, 1] = 0
         refresh(theta, layers, feedback)
-        begun = 0
-        while begun < n:
-            size = min(batch.cost.size, n - begun)
-            low, high = share(size, 1, team, me)
-            _pass(theta, layers, feedback, batch, data, course, rng, start + begun, low, high)
-            team.state[BAD + 8 * me] = _first_bad(layers, batch, low, high)
-            mine = team.sums[me]
-            mine[0] = mine[1] = 0
-            for i in range(low, high):
-                mine[0] += batch.cost[i]
-            if data.labels.size > 0:
-                mine[1] += _right(layers, batch, data, course.order, start + begun, low, high)
-            meet(team)
+        if whole:
+            low, high = share(n, 1, team, me)
+            _pass(theta, layers, feedback, batch, data, course, rng, start, low, high)
+            _see(layers, batch, data, course.order, start, low, high, team, me)
+        else:
+            grad = opt.grad[me]
+            grad[:] = 0
+            for begun in range(me * room, n, team.size * room):
+                size = min(room, n - begun)
+                _pass(theta, layers, feedback, batch, data, course, rng, start + begun, 0, size)
+                _see(layers, batch, data, course.order, start + begun, 0, size, team, me)
+                for l in range(1, L + 1):
+                    gradient(layers, batch, l, grad, kind(1), kind(1.0 / n), size, 0, layers.sizes[l])
+        meet(team)
+        for member in range(team.size):
+            bad = min(bad, team.state[BAD + 8 * member])
+        if bad != NOWHERE:
+            break
+        if me == 0:
             for member in range(team.size):
-                bad = min(bad, team.state[BAD + 8 * member])
-            if bad != NOWHERE:
-                break
+                course.sums[0] += team.sums[member, 0]
+                course.sums[1] += team.sums[member, 1]
+            if watch.rows.shape[0] > 0:  # then the buffers hold the whole batch
+                listen(layers, batch, watch, n)
+                seen = epoch * -(-samples // rows) + done
+                if seen % watch.every == 0:
+                    look(layers, batch, course.dropout, watch, seen // watch.every, n)
+        t += 1
+        eta = course.eta[epoch]
+        for l in range(2, L + 1):
+            if feedback.code[l - 1] == KOLEN_POLLACK:
+                part_from_weights(theta, layers, feedback, eta, l)
+        if at_once:
+            _learn_at_once(theta, layers, batch, opt, eta, n, team, me)
+        else:
+            if whole:
+                for l in range(1, L + 1):
+                    first, last = share(layers.sizes[l], NEURONS, team, me)
+                    gradient(layers, batch, l, opt.grad[0], kind(0), kind(1.0 / n), n, first, last)
+            _learn(theta, layers, opt, eta, t, team, me)
+        for l in range(2, L + 1):
+            if feedback.code[l - 1] == KOLEN_POLLACK:
+                join_weights(theta, layers, feedback, l)
+        done += 1
+        meet(team)
+        if start + n == samples:
             if me == 0:
-                for member in range(team.size):
-                    course.sums[0] += team.sums[member, 0]
-                    course.sums[1] += team.sums[member, 1]
-                if watch.rows.shape[0] > 0:  # then the batch is in one part
-                    listen(layers, batch, watch, n)
-                    seen = epoch * -(-samples // rows) + done
-                    if seen % watch.every == 0:
-                        look(layers, batch, course.dropout, watch, seen // watch.every, n)
-            if begun == 0:
-                t += 1
-            _learn(theta, layers, feedback, batch, opt, course.eta[epoch], t, n, begun, size, team, me)
-            begun += size
+                _close_epoch(theta, course, epoch, samples)
+            epoch += 1
+            done = 0
             meet(team)
-        if bad == NOWHERE:
-            done += 1
-            if start + n == samples:
-                if me == 0:
-                    _close_epoch(theta, course, epoch, samples)
-                epoch += 1
-                done = 0
-                meet(team)
     if me == 0:
         counts[EPOCH], counts[STEP], counts[T] = epoch, done, t
         if bad != NOWHERE:

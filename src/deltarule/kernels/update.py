@@ -29,7 +29,7 @@ class Optimiser(NamedTuple):
     decay: float  # AdamW's pull on the parameters
     l2: float
     l1: float
-    grad: npt.NDArray[Any]
+    grad: npt.NDArray[Any]  # one row for each member of the team that sums up a gradient of its own
     m: npt.NDArray[Any]
     v: npt.NDArray[Any]
 
