@@ -1,6 +1,6 @@
 """Two papers' settings for rules that replace the transpose, on MNIST, shortened to what a small machine allows.
 
-Usage: DELTARULE_MNIST=DIR python benchmarks/rules.py [--epochs 15] [--short]
+Usage: DELTARULE_MNIST=DIR python benchmarks/rules.py [--epochs 12] [--short]
 
 Lillicrap et al. 2016: 784-1000-10, logistic, squared error. They trained one sample at a time with a rate of 1e-3
 until it no longer improved; that takes hours, so here Adam (1e-3) takes batches of 100 for a few epochs.
@@ -47,7 +47,7 @@ SETTINGS = [
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--short", action="store_true", help="1 000 images, one epoch: shows that it runs")
     given = parser.parse_args()
     folder = os.environ.get("DELTARULE_MNIST")

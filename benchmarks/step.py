@@ -1,6 +1,6 @@
 """The time of a training step beside PyTorch eager: same data, weights, batches, dtype and threads.
 
-Usage: python benchmarks/step.py [--short] [--threads 1]
+Usage: python benchmarks/step.py [--short] [--threads N]
 
 Before anything is timed, both sides train from the same weights over the same batches and must reach the
 same weights. Then they are timed in turn, several times; the table shows medians. `--short` takes few steps:
@@ -10,6 +10,7 @@ it shows that all of it runs and agrees, and its times mean nothing.
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import sys
 import time
@@ -22,7 +23,9 @@ import torch.nn.functional as F
 from threadpoolctl import threadpool_limits
 
 import deltarule as dr
+from deltarule.cores import cores
 from deltarule.records import text_table
+from deltarule.training import SHARE
 
 SIGMA = {"sigmoid": torch.sigmoid, "relu": F.relu, "tanh": torch.tanh}
 COST = {
@@ -45,6 +48,11 @@ class Task:
     optimizer: str
     eta: float
     samples: int
+
+    @property
+    def shared(self) -> bool:
+        """Whether `fit`, left to itself, would share a step among threads."""
+        return 6 * self.batch * sum(n * m for n, m in itertools.pairwise(self.sizes)) >= 2 * SHARE
 
     @property
     def steps(self) -> int:
@@ -71,18 +79,23 @@ TASKS = [
 ]
 
 
-def ours(task: Task, x: np.ndarray, y: np.ndarray) -> tuple[Callable[[int], None], Callable[[], list[np.ndarray]]]:
+def ours(
+    task: Task, x: np.ndarray, y: np.ndarray, threads: int
+) -> tuple[Callable[[int], None], Callable[[], list[np.ndarray]]]:
     """(train for some epochs, the weights)."""
     net = task.network()
     optimizer = dr.SGD(task.eta) if task.optimizer == "sgd" else dr.Adam(task.eta)
 
     def train(epochs: int) -> None:
-        net.fit(x, y, epochs=epochs, batch_size=task.batch, optimizer=optimizer, shuffle=False, progress=False)
+        net.fit(x, y, epochs=epochs, batch_size=task.batch, optimizer=optimizer, shuffle=False, progress=False,
+                threads=threads)  # fmt: skip
 
     return train, lambda: list(net.W)
 
 
-def pytorch(task: Task, x: np.ndarray, y: np.ndarray) -> tuple[Callable[[int], None], Callable[[], list[np.ndarray]]]:
+def pytorch(
+    task: Task, x: np.ndarray, y: np.ndarray, threads: int
+) -> tuple[Callable[[int], None], Callable[[], list[np.ndarray]]]:
     """The same in PyTorch eager, as its users write it."""
     net = task.network()
     layers = [torch.nn.Linear(n_in, n_out) for n_in, n_out in zip(task.sizes, task.sizes[1:], strict=False)]
@@ -111,13 +124,13 @@ def pytorch(task: Task, x: np.ndarray, y: np.ndarray) -> tuple[Callable[[int], N
     return train, lambda: [layer.weight.detach().numpy() for layer in layers]
 
 
-def require_agreement(task: Task, x: np.ndarray, y: np.ndarray) -> float:
+def require_agreement(task: Task, x: np.ndarray, y: np.ndarray, threads: int) -> float:
     """Train both for about twenty steps; the largest relative difference of a layer's weights."""
     n = min(task.samples, 20 * task.batch)
     short = Task(**{**task.__dict__, "samples": n})
     reached = []
     for side in (ours, pytorch):
-        train, weights = side(short, x[:n], y[:n])
+        train, weights = side(short, x[:n], y[:n], threads)
         train(1 if task.batch < n else 5)
         reached.append(weights())
     off = max(float(np.linalg.norm(w - v) / np.linalg.norm(v)) for w, v in zip(*reached, strict=True))
@@ -135,17 +148,23 @@ def microseconds(train: Callable[[int], None], steps: int, epochs: int) -> float
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--short", action="store_true", help="few steps: shows that it runs, not how fast")
-    parser.add_argument("--threads", type=int, default=1, help="BLAS and PyTorch threads, the same on both sides")
+    parser.add_argument(
+        "--threads", type=int, default=cores(), help="the same on both sides; all cores, if not given"
+    )
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    require_agreement(TASKS[0], *TASKS[0].data())  # loads every BLAS: the limit below binds only what is loaded
+    require_agreement(
+        TASKS[0], *TASKS[0].data(), given.threads
+    )  # loads every BLAS: the limit below binds only what is loaded
     rows = []
     with threadpool_limits(given.threads):
         for task in TASKS:
             x, y = task.data()
-            off = require_agreement(task, x, y)
+            off = require_agreement(task, x, y, given.threads)
+            # What one core does alone takes one core: a step of T1, T2 or T5 is over before a second could help.
+            own = given.threads if task.shared else 1
             times: dict[str, list[float]] = {"ours": [], "pytorch": []}
-            sides = {"ours": ours(task, x, y)[0], "pytorch": pytorch(task, x, y)[0]}
+            sides = {"ours": ours(task, x, y, own)[0], "pytorch": pytorch(task, x, y, given.threads)[0]}
             for _ in range(1 if given.short else 5):
                 for name, train in sides.items():
                     epochs = 1 if given.short else 5 if task.steps > 20 else 50 if task.steps == 1 else 1

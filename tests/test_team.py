@@ -44,9 +44,10 @@ def test_the_weights_are_those_of_one_thread_and_the_same_bits_each_time(sizes, 
 @pytest.mark.parametrize("rule", ["random", "direct", "sign", "inverse", "kolen_pollack", lambda delta, W: delta @ W])
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_every_rule_and_dropout_too(rule, dropout):
-    one, _ = trained(1, rule=rule, dropout=dropout)
-    two, _ = trained(2, rule=rule, dropout=dropout)
-    np.testing.assert_allclose(two.theta, one.theta, rtol=1e-3, atol=1e-5)
+    # float64: where a weight passes through 0, "sign" would make much of a rounding
+    one, _ = trained(1, rule=rule, dropout=dropout, dtype="float64")
+    two, _ = trained(2, rule=rule, dropout=dropout, dtype="float64")
+    np.testing.assert_allclose(two.theta, one.theta, rtol=1e-6, atol=1e-9)
 
 
 def test_products_by_blas_are_shared():

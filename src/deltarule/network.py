@@ -379,8 +379,8 @@ class Network:
         shuffle : bool
             A new order of the samples in every epoch.
         threads : int, optional
-            How many threads share each step; by the size of the step and the cores, if not given. Dropout and the
-            rules that look at all of W take one. The same number gives the same bits.
+            How many threads share each step; by the size of the step and the cores, if not given. Dropout, and a
+            function as a rule, take one. The same number gives the same bits.
 
         Raises
         ------

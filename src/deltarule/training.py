@@ -38,9 +38,6 @@ PART_BYTES = 256 * 1024
 
 LEAST_PART = 128
 
-SHARED = ("transpose", "random", "direct", "matrix")
-"""The rules under which a step can be shared."""
-
 ANGLE_SAMPLES = 100
 """On how many samples, spread over the training data, the angle of a rule to the true error is measured."""
 
@@ -261,7 +258,7 @@ class Training:
     def _members(self, rows: int, part: int) -> int:
         """How many threads share a step."""
         net, settings = self.net, self.settings
-        alone = any(settings.dropout) or any(one.name not in SHARED for one in settings.rules)
+        alone = any(settings.dropout) or any(one.name == "function" for one in settings.rules)
         work = 6 * rows * sum(W.size for W in net.W)
         wanted = min(cores(), max(int(work / SHARE), 1)) if settings.threads is None else settings.threads
         return 1 if alone else min(wanted, rows if part == rows else -(-rows // part))

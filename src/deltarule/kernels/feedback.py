@@ -152,23 +152,27 @@ def _invert(G):
 
 
 @jit
-def part_from_weights(theta, layers, feedback, eta, l):
-    """Kolen and Pollack before the step that changes W^l: B becomes (1 - eta decay) (B - W), W decays too."""
-    W = theta[layers.W_at[l] : layers.b_at[l]]
-    B = feedback.B[feedback.at[l - 1] : feedback.at[l - 1] + W.size]
-    kept = theta.dtype.type(1 - eta * feedback.decay[l - 1])
-    for i in range(W.size):
-        B[i] = kept * (B[i] - W[i])
-        W[i] *= kept
+def part_from_weights(theta, layers, feedback, eta):
+    """Kolen and Pollack before the step that changes W: B becomes (1 - eta decay) (B - W), and W decays too."""
+    for l in range(1, layers.sizes.size - 1):
+        if feedback.code[l] == KOLEN_POLLACK:
+            W = theta[layers.W_at[l + 1] : layers.b_at[l + 1]]
+            B = feedback.B[feedback.at[l] : feedback.at[l] + W.size]
+            kept = theta.dtype.type(1 - eta * feedback.decay[l])
+            for i in range(W.size):
+                B[i] = kept * (B[i] - W[i])
+                W[i] *= kept
 
 
 @jit
-def join_weights(theta, layers, feedback, l):
+def join_weights(theta, layers, feedback):
     """... and after it: B moves by what W has moved by, B = W + (1 - eta decay) (B - W before)."""
-    W = theta[layers.W_at[l] : layers.b_at[l]]
-    B = feedback.B[feedback.at[l - 1] : feedback.at[l - 1] + W.size]
-    for i in range(W.size):
-        B[i] += W[i]
+    for l in range(1, layers.sizes.size - 1):
+        if feedback.code[l] == KOLEN_POLLACK:
+            W = theta[layers.W_at[l + 1] : layers.b_at[l + 1]]
+            B = feedback.B[feedback.at[l] : feedback.at[l] + W.size]
+            for i in range(W.size):
+                B[i] += W[i]
 
 
 def compile_function(function: Any, dtype: Any) -> tuple[Any, int]:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltarule.kernels.compile import entry, jit, passage
-from deltarule.kernels.feedback import KOLEN_POLLACK, join_weights, part_from_weights, refresh
+from deltarule.kernels.feedback import INVERSE, KOLEN_POLLACK, SIGN, join_weights, part_from_weights, refresh
 from deltarule.kernels.passes import backward, bias_gradient, forward_layer, gradient, part, take
 from deltarule.kernels.products import weight_gradient
 from deltarule.kernels.team import BAD, meet, share
@@ -209,6 +209,10 @@ def train(theta, layers, feedback, data, opt, course, watch, rng, shuffle, rows,
     room = batch.cost.size
     whole = room >= rows
     at_once = whole and opt.code == SGD and opt.l1 == 0
+    follows = learns = False  # whether a rule's matrix is taken from W in every step, or learned with it
+    for l in range(1, L):
+        follows |= feedback.code[l] in (SIGN, INVERSE)
+        learns |= feedback.code[l] == KOLEN_POLLACK
     bad = NOWHERE
     for _ in range(steps):
         if epoch == course.eta.size or bad != NOWHERE:
@@ -221,7 +225,10 @@ def train(theta, layers, feedback, data, opt, course, watch, rng, shuffle, rows,
         n = min(rows, samples - start)
         team.state[BAD + 8 * me] = NOWHERE
         team.sums[me, 0] = team.sums[me, 1] = 0
-        refresh(theta, layers, feedback)
+        if follows:
+            if me == 0:
+                refresh(theta, layers, feedback)
+            meet(team)
         if whole:
             low, high = share(n, 1, team, me)
             _pass(theta, layers, feedback, batch, data, course, rng, start, low, high)
@@ -251,9 +258,10 @@ def train(theta, layers, feedback, data, opt, course, watch, rng, shuffle, rows,
                     look(layers, batch, course.dropout, watch, seen // watch.every, n)
         t += 1
         eta = course.eta[epoch]
-        for l in range(2, L + 1):
-            if feedback.code[l - 1] == KOLEN_POLLACK:
-                part_from_weights(theta, layers, feedback, eta, l)
+        if learns:
+            if me == 0:
+                part_from_weights(theta, layers, feedback, eta)
+            meet(team)
         if at_once:
             _learn_at_once(theta, layers, batch, opt, eta, n, team, me)
         else:
@@ -262,9 +270,10 @@ def train(theta, layers, feedback, data, opt, course, watch, rng, shuffle, rows,
                     first, last = share(layers.sizes[l], NEURONS, team, me)
                     gradient(layers, batch, l, opt.grad[0], kind(0), kind(1.0 / n), n, first, last)
             _learn(theta, layers, opt, eta, t, team, me)
-        for l in range(2, L + 1):
-            if feedback.code[l - 1] == KOLEN_POLLACK:
-                join_weights(theta, layers, feedback, l)
+        if learns:
+            meet(team)
+            if me == 0:
+                join_weights(theta, layers, feedback)
         done += 1
         meet(team)
         if start + n == samples:
