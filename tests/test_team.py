@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 import threading
 
 import numpy as np
@@ -135,3 +137,16 @@ def test_a_large_batch_in_parts_is_the_batch(N, threads, optimizer, monkeypatch)
     np.testing.assert_allclose(parts, whole, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(seen.cost, right.cost, rtol=1e-12)
     assert seen.accuracy == right.accuracy
+
+
+def test_ctrl_c_ends_a_shared_training_at_a_whole_step():
+    trained(2)  # compiled
+    net = network([9, 20, 13, 4], "relu", "softmax", "log_likelihood", "float32", scale=1.0)
+    x, y = samples(net, 150)
+    timer = threading.Timer(0.8, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    history = net.fit(x, y, epochs=200_000, batch_size=50, optimizer=dr.SGD(1e-3), threads=2)
+    assert history.stopped == "interrupted"
+    assert history.epochs > 0
+    assert np.isfinite(net.theta).all()
+    assert net.fit(x, y, epochs=1, threads=2).stopped == "finished"

@@ -328,17 +328,29 @@ class Training:
             self.shuffle, self.rows,
         )  # fmt: skip
 
-        def steps(count: int) -> None:
-            """Every member of the team takes these steps, this thread as member 0."""
-            call = partial(train, *arguments, count, self.team)
-            others = [pool.submit(call, self.batches[me], me) for me in range(1, self.team.size)]
-            call(self.batches[0], 0)
+        call = partial(train, *arguments)
+
+        def together(count: int) -> None:
+            """Every member of the team takes these steps; this thread is member 0."""
+            others = [pool.submit(call, count, self.team, self.batches[me], me) for me in range(1, self.team.size)]
+            call(count, self.team, self.batches[0], 0)
             for other in others:
                 other.result()
 
-        train(
-            *arguments, 0, self.team, self.batches[0], 0
-        )  # no step: the first call of a process compiles; not the epoch's time
+        def steps(count: int) -> None:
+            if self.team.size == 1:
+                together(count)
+                return
+            # Ctrl-C is heard in the main thread alone: a member that it stopped would leave the others waiting.
+            running = pool.submit(together, count)
+            try:
+                running.result()
+            except KeyboardInterrupt:
+                running.result()
+                raise
+
+        # No step: the first call of a process compiles, and that is not the epoch's time.
+        call(0, self.team, self.batches[0], 0)
         started = time.perf_counter()
         try:
             while counts[EPOCH] < until:
