@@ -30,6 +30,9 @@ gain would not fit."""
 LOSS, GAIN = "#D55E00", "#0072B2"
 """Orange and blue of the palette of Okabe and Ito (2008)."""
 
+SPACED = ' style="border-collapse:separate;border-spacing:10px 1px"'
+"""Columns stand apart in a page that has no style of its own for tables."""
+
 CARRIERS = {
     "transpose": "(W^{l})^T",
     "inverse": "(W^{l})^+",
@@ -142,7 +145,7 @@ def flow_html(flow: Flow) -> str:
     about = f", {flow.samples} samples" if flow.samples else ""
     return (
         f"<div><div>The error's way back{about}, from the cost to the input</div>"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>{below}</div>"
+        f"<table{SPACED}><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>{below}</div>"
     )
 
 
@@ -172,4 +175,4 @@ def watched_html(watched: Watched) -> str:
         for row in rows
     )
     about = html.escape(watched.about())
-    return f"<div><div>{about}</div><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
+    return f"<div><div>{about}</div><table{SPACED}><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
