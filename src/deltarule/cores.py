@@ -11,9 +11,23 @@ from typing import Any
 LIMITS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")
 """Environment variables that users, and joblib's worker processes, set to say how many threads a process may use."""
 
+turn = threading.Lock()
+"""Held for a call in which several threads share a training's steps: such trainings take turns. Threads that wait for
+each other in lockstep, and are more than the cores, would wait for the scheduler in every step."""
+
 _lock = threading.Lock()
 _holders = 0
 _limits: Any = None
+
+
+def _begin_anew() -> None:
+    """In a process that was forked no training runs, whatever ran in its parent."""
+    global turn, _lock, _holders
+    turn, _lock, _holders = threading.Lock(), threading.Lock(), 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 def cores() -> int:

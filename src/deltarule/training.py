@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deltarule import checkpoint, inputs
+from deltarule import checkpoint, cores, inputs
 from deltarule.calls import raise_kept
-from deltarule.cores import cores, one_blas_thread
 from deltarule.errors import BadInput, DeltaruleError, Diverged, is_count, is_number, require
 from deltarule.history import History, Series
 from deltarule.kernels import layout
@@ -260,7 +259,7 @@ class Training:
         net, settings = self.net, self.settings
         alone = any(settings.dropout) or any(one.name == "function" for one in settings.rules)
         work = 6 * rows * sum(W.size for W in net.W)
-        wanted = min(cores(), max(int(work / SHARE), 1)) if settings.threads is None else settings.threads
+        wanted = min(cores.cores(), max(int(work / SHARE), 1)) if settings.threads is None else settings.threads
         return 1 if alone else min(wanted, rows if part == rows else -(-rows // part))
 
     @property
@@ -288,7 +287,7 @@ class Training:
             with (
                 Bar(settings.epochs * self.steps_an_epoch, settings.progress) as bar,
                 ThreadPoolExecutor(self.team.size) as pool,
-                one_blas_thread(),
+                cores.one_blas_thread(),
             ):
                 while self.done < settings.epochs:
                     if self._is_over():
@@ -342,12 +341,13 @@ class Training:
                 together(count)
                 return
             # Ctrl-C is heard in the main thread alone: a member that it stopped would leave the others waiting.
-            running = pool.submit(together, count)
-            try:
-                running.result()
-            except KeyboardInterrupt:
-                running.result()
-                raise
+            with cores.turn:
+                running = pool.submit(together, count)
+                try:
+                    running.result()
+                except KeyboardInterrupt:
+                    running.result()
+                    raise
 
         # No step: the first call of a process compiles, and that is not the epoch's time.
         call(0, self.team, self.batches[0], 0)

@@ -2,7 +2,7 @@
 
 Every member of a team is a thread that Python has started; all call the same compiled function with their own
 number. Nothing here knows of a pool or of a runtime, so trainings in several threads, and processes that were
-forked, do not disturb each other. A member that waits for long gives its core away.
+forked, do not disturb each other. A member that waits for long sleeps.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from deltarule.kernels.compile import jit
@@ -24,14 +25,15 @@ COUNT, GENERATION, BAD = 0, 8, 16
 """Where in `state` the arrivals are counted, the meetings numbered, and each member's bad layer stands; each on a
 cache line of its own."""
 
-SPINS = 3000
-"""How often a member looks before it gives its core away: about a microsecond's work at a time."""
+SPINS = 50_000
+"""How often a member looks before it sleeps: some tens of microseconds. Where trainings are more than the cores, it
+must sleep: members that only look keep those that they wait for from running."""
 
 if sys.platform == "win32":
-    _yield_address = ctypes.cast(ctypes.windll.kernel32.SwitchToThread, ctypes.c_void_p).value
+    _sleep, NAP = ctypes.windll.kernel32.Sleep, 0
 else:
-    _yield_address = ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value
-llvmlite.binding.add_symbol("deltarule_give_core_away", _yield_address or 0)
+    _sleep, NAP = ctypes.CDLL(None).usleep, 20
+llvmlite.binding.add_symbol("deltarule_sleep", ctypes.cast(_sleep, ctypes.c_void_p).value or 0)
 
 
 class Team(NamedTuple):
@@ -74,15 +76,15 @@ def _read(typing: Any, state: Any, index: Any) -> Any:
 
 
 @intrinsic
-def _give_core_away(typing: Any) -> Any:
-    """Let another thread of the machine run."""
+def _nap(typing: Any) -> Any:
+    """Sleep for a moment, so that another thread of the machine runs."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind = ir.FunctionType(ir.IntType(32), [])
-        function = builder.module.globals.get("deltarule_give_core_away") or ir.Function(
-            builder.module, kind, "deltarule_give_core_away"
+        number = ir.IntType(32)
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(number, [number]), "deltarule_sleep"
         )
-        builder.call(function, [])
+        builder.call(function, [number(NAP)])
         return context.get_dummy_value()
 
     return types.void(), emit
@@ -102,7 +104,7 @@ def meet(team):
     while _read(team.state, GENERATION) == generation:
         looks += 1
         if looks > SPINS:
-            _give_core_away()
+            _nap()
 
 
 @jit
