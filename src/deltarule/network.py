@@ -152,7 +152,6 @@ class Network:
     def _layers(self) -> layout.Layers:
         """The architecture as the compiled code reads it."""
         from deltarule.kernels import elementwise, output
-        from deltarule.kernels.products import gemm_address
 
         codes = [elementwise.CODES.get(sigma.name, elementwise.OWN) for sigma in self.activations]
         pair = [self._pairs[l].address if l in self._pairs else 0 for l in range(self.L + 1)]
@@ -163,7 +162,6 @@ class Network:
             np.array([0, *codes], np.int64),
             np.array(pair, np.int64),
             output.CODES[self.cost.name],
-            gemm_address(self.dtype),
         )
 
     def predict(self, x: Any) -> Array:

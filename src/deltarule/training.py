@@ -197,13 +197,17 @@ class Training:
         n = net.sizes
         self.rows, part = rows, self._part(rows)
         members = self._members(rows, part)
+        if part < rows:  # as many parts for each member, and all of one size: who is done first has to wait
+            part = -(-rows // (members * -(-rows // (members * part))))
         self.team = team(members)
         fused = opt.name == "sgd" and settings.l1 == 0 and part == rows
         self.batches = [layout.batch(n, part, net.dtype)]
         for _ in range(1, members):
-            own = layout.empty(layout.PACKED, net.dtype)
-            shared = part == rows
-            self.batches.append(self.batches[0]._replace(packed=own) if shared else layout.batch(n, part, net.dtype))
+            if part < rows:
+                self.batches.append(layout.batch(n, part, net.dtype))
+            else:
+                packed, length = layout.own(n, net.dtype)
+                self.batches.append(self.batches[0]._replace(packed=packed, length=length))
         self.optimiser = Optimiser(
             CODES[opt.name],
             float(opt.first),
@@ -235,9 +239,11 @@ class Training:
         self.watch = layout.Watch(
             max(settings.watch, 1),
             SATURATED * np.array([0.0, *peaks]),
-            np.empty(max(n), net.dtype),
             np.zeros(sum(n[1:]), np.int64),
             min(N, DEAD_AFTER),
+            np.zeros(members * sum(n[1:]), net.dtype),
+            np.zeros(members * sum(n[1:]), net.dtype),
+            np.zeros((members, net.L, 4)),
             np.empty((seen, len(watch.COLUMNS), net.L)),
         )
         self.data = layout.Data(
@@ -249,7 +255,7 @@ class Training:
     def _part(self, rows: int) -> int:
         """How many samples are computed at once: all of a batch, or as many as the caches hold with a small net."""
         net = self.net
-        whole = bool(self.settings.watch) or any(one.name == "function" for one in self.settings.rules)
+        whole = any(one.name == "function" for one in self.settings.rules)
         if whole or net.theta.nbytes > PART_BYTES:
             return rows
         return min(rows, max(PART_BYTES // (5 * sum(net.sizes) * net.theta.itemsize), LEAST_PART))
@@ -287,7 +293,6 @@ class Training:
             with (
                 Bar(settings.epochs * self.steps_an_epoch, settings.progress) as bar,
                 ThreadPoolExecutor(self.team.size) as pool,
-                cores.one_blas_thread(),
             ):
                 while self.done < settings.epochs:
                     if self._is_over():

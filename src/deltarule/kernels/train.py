@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from deltarule.kernels.compile import entry, jit, passage
+from deltarule.kernels.elementwise import OWN, SELU
 from deltarule.kernels.feedback import INVERSE, KOLEN_POLLACK, SIGN, join_weights, part_from_weights, refresh
 from deltarule.kernels.passes import backward, bias_gradient, forward_layer, gradient, part, take
 from deltarule.kernels.products import weight_gradient
 from deltarule.kernels.team import BAD, meet, share
 from deltarule.kernels.update import SGD, penalise, step
-from deltarule.kernels.watch import listen, look
+from deltarule.kernels.watch import begin, listen, write_down
 
 EPOCH, STEP, T, BAD_LAYER = range(4)
 """What stands where in Course.counts."""
@@ -78,13 +80,14 @@ def _first_bad(layers, batch, low, high):
     """
     L = layers.sizes.size - 1
     for l in range(1, L + 1):
-        z, a = part(batch.z, batch, l, layers, low, high), part(batch.a, batch, l, layers, low, high)
-        if not (_finite(z) and _finite(a)):
+        if not _finite(part(batch.z, batch, l, layers, low, high)):
             return l
+        if layers.sigma[l] in (SELU, OWN) and not _finite(part(batch.a, batch, l, layers, low, high)):
+            return l  # of the other activations a finite z gives a finite a
     if not _finite(batch.cost[low:high]):
         return L + 1
     for l in range(L, 0, -1):
-        if not _finite(part(batch.delta, batch, l, layers, low, high)):
+        if not batch.length[l, 1] < math.inf and not _finite(part(batch.delta, batch, l, layers, low, high)):
             return 2 * L + 2 - l
     return NOWHERE
 
@@ -116,7 +119,7 @@ def _learn_at_once(theta, layers, batch, opt, eta, n, team, me):
     scale = kind(-eta / n)
     for l in range(1, sizes.size):
         first, last = share(sizes[l], NEURONS, team, me)
-        weight_gradient(layers.gemm, batch.delta, at[l], batch.a, at[l - 1], theta, layers.W_at[l],
+        weight_gradient(batch.packed, batch.delta, at[l], batch.a, at[l - 1], theta, layers.W_at[l],
                         kind(1 - eta * opt.l2), scale, n, sizes[l], sizes[l - 1], first, last)  # BP4  # fmt: skip
         if me == 0:
             bias_gradient(layers, batch, l, theta, layers.b_at[l], kind(1), scale, n)
@@ -213,6 +216,7 @@ def train(theta, layers, feedback, data, opt, course, watch, rng, shuffle, rows,
     for l in range(1, L):
         follows |= feedback.code[l] in (SIGN, INVERSE)
         learns |= feedback.code[l] == KOLEN_POLLACK
+    watches = watch.rows.shape[0] > 0
     bad = NOWHERE
     for _ in range(steps):
         if epoch == course.eta.size or bad != NOWHERE:
@@ -225,6 +229,8 @@ def train(theta, layers, feedback, data, opt, course, watch, rng, shuffle, rows,
         n = min(rows, samples - start)
         team.state[BAD + 8 * me] = NOWHERE
         team.sums[me, 0] = team.sums[me, 1] = 0
+        if watches:
+            begin(layers, watch, me)
         if follows:
             if me == 0:
                 refresh(theta, layers, feedback)
@@ -233,6 +239,8 @@ def train(theta, layers, feedback, data, opt, course, watch, rng, shuffle, rows,
             low, high = share(n, 1, team, me)
             _pass(theta, layers, feedback, batch, data, course, rng, start, low, high)
             _see(layers, batch, data, course.order, start, low, high, team, me)
+            if watches:
+                listen(layers, batch, course.dropout, watch, low, high, me)
         else:
             grad = opt.grad[me]
             grad[:] = 0
@@ -240,6 +248,8 @@ def train(theta, layers, feedback, data, opt, course, watch, rng, shuffle, rows,
                 size = min(room, n - begun)
                 _pass(theta, layers, feedback, batch, data, course, rng, start + begun, 0, size)
                 _see(layers, batch, data, course.order, start + begun, 0, size, team, me)
+                if watches:
+                    listen(layers, batch, course.dropout, watch, 0, size, me)
                 for l in range(1, L + 1):
                     gradient(layers, batch, l, grad, kind(1), kind(1.0 / n), size, 0, layers.sizes[l])
         meet(team)
@@ -251,11 +261,8 @@ def train(theta, layers, feedback, data, opt, course, watch, rng, shuffle, rows,
             for member in range(team.size):
                 course.sums[0] += team.sums[member, 0]
                 course.sums[1] += team.sums[member, 1]
-            if watch.rows.shape[0] > 0:  # then the buffers hold the whole batch
-                listen(layers, batch, watch, n)
-                seen = epoch * -(-samples // rows) + done
-                if seen % watch.every == 0:
-                    look(layers, batch, course.dropout, watch, seen // watch.every, n)
+            if watches:
+                write_down(layers, watch, team.size, epoch * -(-samples // rows) + done, n)
         t += 1
         eta = course.eta[epoch]
         if learns:

@@ -2,6 +2,7 @@
 
 ``theta`` holds the parameters, ``grad`` the gradient averaged over the batch, ``m`` and ``v`` the
 optimiser's memory in the same places. The equations stand with the classes in :mod:`deltarule.optimizers`.
+What was stored is not read again: waiting for the store to be seen would take three times as long.
 """
 
 from __future__ import annotations
@@ -55,18 +56,22 @@ def step(opt, eta, t, theta, grad, m, v):
             theta[i] -= rate * grad[i]
     elif opt.code == MOMENTUM:
         for i in range(n):
-            m[i] = first * m[i] - rate * grad[i]
-            theta[i] += m[i]
+            new = first * m[i] - rate * grad[i]
+            m[i] = new
+            theta[i] += new
     elif opt.code == NESTEROV:
         for i in range(n):
-            m[i] = first * m[i] - rate * grad[i]
-            theta[i] += first * m[i] - rate * grad[i]
+            g = grad[i]
+            new = first * m[i] - rate * g
+            m[i] = new
+            theta[i] += first * new - rate * g
     elif opt.code == RMSPROP:
         rest = kind(1 - opt.second)
         for i in range(n):
             g = grad[i]
-            v[i] = second * v[i] + rest * g * g
-            theta[i] -= rate * g / (np.sqrt(v[i]) + epsilon)
+            new = second * v[i] + rest * g * g
+            v[i] = new
+            theta[i] -= rate * g / (np.sqrt(new) + epsilon)
     else:
         kept = kind(1 - eta * opt.decay) if opt.code == ADAMW else one
         rest1, rest2 = kind(1 - opt.first), kind(1 - opt.second)
@@ -74,6 +79,7 @@ def step(opt, eta, t, theta, grad, m, v):
         unbias = kind(1 / math.sqrt(1 - opt.second**t))
         for i in range(n):
             g = grad[i]
-            m[i] = first * m[i] + rest1 * g
-            v[i] = second * v[i] + rest2 * g * g
-            theta[i] = kept * theta[i] - rate * m[i] / (np.sqrt(v[i]) * unbias + epsilon)
+            mean = first * m[i] + rest1 * g
+            square = second * v[i] + rest2 * g * g
+            m[i], v[i] = mean, square
+            theta[i] = kept * theta[i] - rate * mean / (np.sqrt(square) * unbias + epsilon)
