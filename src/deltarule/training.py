@@ -145,10 +145,13 @@ def settings_for(
 class Training:
     """One call of fit: the buffers, the course so far, and what is to be remembered."""
 
-    def __init__(self, net: Network, x: Any, y: Any, validation: Any, settings: Settings) -> None:
+    def __init__(
+        self, net: Network, x: Any, y: Any, validation: Any, settings: Settings, sample_weight: Any = None
+    ) -> None:
         self.net, self.settings = net, settings
         self.x = inputs.samples(net, x)
         self.y = inputs.targets(net, y, len(self.x))
+        self.weights = inputs.weights(net, sample_weight, len(self.x))
         self.classes_before = net.classes
         if self.y.classes is not None:
             net.classes = self.y.classes
@@ -212,6 +215,7 @@ class Training:
             float(opt.decay),
             settings.l2,
             settings.l1,
+            False,
             np.zeros((members if part < rows else 1, 0 if fused else net.theta.size), net.dtype),
             self.memory.m,
             self.memory.v,
@@ -220,13 +224,17 @@ class Training:
         counts[train.T] = self.memory.steps
         self.course = train.Course(
             counts,
-            np.zeros(2),
+            np.zeros(3),
             np.zeros(settings.epochs),
             np.zeros(settings.epochs),
             np.zeros(settings.epochs),
             np.arange(N, dtype=np.int32),
             np.array([0.0, *settings.dropout, 0.0]),
             net.theta.copy(),
+            np.empty((0, N), np.int32),
+            np.empty(0),
+            np.empty(0),
+            True,
         )
         self.feedback, self.calls = feedback(net, settings.rules)
         self.steps_an_epoch = -(-N // rows)
@@ -241,7 +249,7 @@ class Training:
             np.empty((seen, len(watch.COLUMNS), net.L)),
         )
         self.data = layout.Data(
-            layout.readable(self.x), layout.readable(self.y.labels), layout.readable(self.y.values)
+            layout.readable(self.x), layout.readable(self.y.labels), layout.readable(self.y.values), self.weights
         )
         self.shuffle = settings.shuffle and rows < N
         self._steps = 1
