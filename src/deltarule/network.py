@@ -191,7 +191,8 @@ class Network:
         out = np.empty((N, width), self.dtype)
         cost = np.empty(0 if y is None else N, self.dtype)
         labels, values = (np.empty(0, np.int64), np.empty((0, width), self.dtype)) if y is None else y[:2]
-        data = layout.Data(*(layout.readable(part) for part in (x, labels, values)), np.empty(0, self.dtype))
+        x, labels, values = (layout.readable(part) for part in (x, labels, values))
+        data = layout.Data(x, labels, values, np.empty(0, self.dtype))
         buffers = layout.batch(self.sizes, min(N, PREDICT_ROWS), self.dtype)
         predict(self.theta, self._layers, buffers, data, out, cost)
         return out, cost

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -320,21 +320,15 @@ class Training:
         by_accuracy = stopping is not None and stopping.monitor == "accuracy"
         return self.validation_accuracy if by_accuracy else self.validation_cost
 
-    def _run_epochs(self, until: int, bar: Bar, pool: ThreadPoolExecutor) -> None:
-        """Compiled calls until `until` epochs are done. Raises Diverged."""
-        from deltarule.kernels.train import BAD_LAYER, EPOCH, STEP, T, train
+    def stepper(self, course: Any, pool: ThreadPoolExecutor) -> Callable[[int], None]:
+        """A function that goes on for so many steps of this course: one compiled call for each member of the team."""
+        from deltarule.kernels.train import train
 
-        net, settings, counts = self.net, self.settings, self.course.counts
-        total = self.epochs_before + settings.epochs
-        for epoch in range(self.done, until):
-            factor = settings.schedule.factor(self.epochs_before + epoch, total, self.memory.costs)
-            self.course.eta[epoch] = settings.optimizer.eta * factor
-        course = self.course._replace(eta=self.course.eta[:until])
+        net = self.net
         arguments: tuple[Any, ...] = (
             net.theta, net._layers, self.feedback, self.data, self.optimiser, course, self.watch, net.rng,
             self.shuffle, self.rows,
         )  # fmt: skip
-
         call = partial(train, *arguments)
 
         def together(count: int) -> None:
@@ -357,8 +351,19 @@ class Training:
                     running.result()
                     raise
 
-        # No step: the first call of a process compiles, and that is not the epoch's time.
-        call(0, self.team, self.batches[0], 0)
+        return steps
+
+    def _run_epochs(self, until: int, bar: Bar, pool: ThreadPoolExecutor) -> None:
+        """Compiled calls until `until` epochs are done. Raises Diverged."""
+        from deltarule.kernels.train import BAD_LAYER, EPOCH, STEP, T
+
+        net, settings, counts = self.net, self.settings, self.course.counts
+        total = self.epochs_before + settings.epochs
+        for epoch in range(self.done, until):
+            factor = settings.schedule.factor(self.epochs_before + epoch, total, self.memory.costs)
+            self.course.eta[epoch] = settings.optimizer.eta * factor
+        steps = self.stepper(self.course._replace(eta=self.course.eta[:until]), pool)
+        steps(0)  # the first call of a process compiles, and that is not the epoch's time
         started = time.perf_counter()
         try:
             while counts[EPOCH] < until:
