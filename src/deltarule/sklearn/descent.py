@@ -99,12 +99,13 @@ class Descent:
             )
         return int(min(given, self.N))
 
-    def run(self, incremental: bool, callbacks: EpochCallbacks) -> None:
-        """Train to the last epoch, or until no more is gained; a single epoch where `incremental`."""
+    def run(self, incremental: bool, callbacks: EpochCallbacks) -> bool:
+        """Train to the last epoch, or until no more is gained; a single epoch where `incremental`. Whether it stopped."""
         e = self.estimator
         one_by_one = bool(incremental or self.held is not None or callbacks.there or e.verbose)
         ahead = 1 if one_by_one else FIRST_AHEAD
         e.n_iter_ = 0
+        over = False
         try:
             with ThreadPoolExecutor(self.training.team.size) as pool, one_blas_thread(self.net, self.rows):
                 while e.n_iter_ < e.max_iter:
@@ -118,6 +119,7 @@ class Descent:
                         self._warn_of_the_end()
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=2)
+        return over
 
     def _epochs(self, count: int, pool: ThreadPoolExecutor) -> None:
         """So many epochs, or fewer where patience wears out, and their record."""
