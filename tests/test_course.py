@@ -54,7 +54,7 @@ def test_patience_stops_at_the_end_of_the_epoch_that_wears_it_out(steps):
     net, x, y = drawn()
     training = prepared(net, x, y, epochs=40, batch_size=20, optimizer=dr.SGD(0.01))
     training.course = training.course._replace(
-        patience=np.array([np.inf, 0, 10.0, 3, 0.5]),
+        patience=np.array([np.inf, 0, 10.0, 3, 0.5, 0]),
         penalty=np.zeros(40),  # no epoch helps by as much as 10
     )
     for _ in range(100 // min(steps, 100) + 1):
@@ -65,6 +65,18 @@ def test_patience_stops_at_the_end_of_the_epoch_that_wears_it_out(steps):
     assert course.patience[COUNT] == 4
     assert course.patience[BEST] == course.cost[:5].min() * 0.5
     assert not course.cost[5:].any()
+
+
+def test_patience_that_came_worn_is_judged_anew_after_an_epoch():
+    net, x, y = drawn()
+    training = prepared(net, x, y, epochs=5, batch_size=20, optimizer=dr.SGD(0.01))
+    training.course = training.course._replace(
+        patience=np.array([0.0, 9, 0.0, 3, 1, 0]),
+        penalty=np.zeros(5),  # nothing is better than 0
+    )
+    go(training)
+    assert training.course.counts[EPOCH] == 1
+    assert training.course.patience[COUNT] == 10
 
 
 def test_a_shared_penalty_is_divided_by_the_samples_of_its_batch():
@@ -126,7 +138,7 @@ def test_logarithms_are_counted_within_bounds():
 def test_epsilon_before_the_correction_is_kingmas_second_form():
     net, x, y = drawn()
     eta, beta1, beta2, epsilon = 0.01, 0.8, 0.95, 0.1
-    W, b, sigma = as_lists(net)
+    W, _, sigma = as_lists(net)
     m, v = (np.zeros_like(W[1]) for _ in range(2))
     moving = W[1].copy()
     for t in (1, 2, 3):

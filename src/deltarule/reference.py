@@ -123,7 +123,7 @@ def backprop(
     activations : sequence, indexed 1..L
     x : (N, n_0);  y : (N, n_L)
     weight : (N,), optional
-        Of each sample: its cost and all its errors are multiplied by it, and the means divide by the sum of the weights.
+        Of each sample: its cost and its errors are multiplied by it, and the means divide by the sum of the weights.
 
     Examples
     --------

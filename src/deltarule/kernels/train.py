@@ -21,7 +21,7 @@ EPOCH, STEP, T, BAD_LAYER = range(4)
 NOWHERE = 1 << 40
 """No value was bad."""
 
-BEST, COUNT, TOLERANCE, PATIENCE, SCALE = range(5)
+BEST, COUNT, TOLERANCE, PATIENCE, SCALE, WORN = range(6)
 """What stands where in Course.patience."""
 
 NEURONS = 6
@@ -161,12 +161,13 @@ def _judge(course, epoch):
     patience[COUNT] = patience[COUNT] + 1 if loss > patience[BEST] - patience[TOLERANCE] else 0
     if loss < patience[BEST]:
         patience[BEST] = loss
+    patience[WORN] = patience[COUNT] > patience[PATIENCE]
 
 
 @jit
 def _worn(course):
-    """Whether so many epochs have not helped that the training is to stop."""
-    return course.patience.size > 0 and course.patience[COUNT] > course.patience[PATIENCE]
+    """Whether so many epochs have not helped that the training is to stop; an epoch has ended with that."""
+    return course.patience.size > 0 and course.patience[WORN] != 0
 
 
 @passage

@@ -17,6 +17,9 @@ except ImportError:  # before 1.9
         return method
 
 
+__all__ = ["CallbackSupportMixin", "EpochCallbacks", "with_callbacks"]
+
+
 class EpochCallbacks:
     """The callbacks set on an estimator, called around the fit and around each of its epochs."""
 

@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
 from deltarule.sklearn.callbacks import with_callbacks
 from deltarule.sklearn.perceptron import Perceptron, ours
@@ -23,7 +23,7 @@ Array = npt.NDArray[Any]
 LOSSES = {"squared_error": "quadratic", "absolute_error": "absolute", "huber": "huber", "log_cosh": "log_cosh"}
 
 
-class MLPClassifier(ClassifierMixin, Perceptron):  # type: ignore[misc]
+class MLPClassifier(ClassifierMixin, Perceptron):
     """scikit-learn's MLPClassifier on the compiled engine: the same arguments, attributes, numbers and errors.
 
     The parameters up to `max_fun`, and all attributes, are scikit-learn's and mean what they mean there. What
@@ -254,7 +254,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):  # type: ignore[misc]
         classes : array of shape (n_classes,)
             All classes that any call may hold; needed in the first call.
         validation : (X, y) or (X, y, sample_weight), optional
-            Judged after the call. With early_stopping, the calls after the one that stops (`stopped_`) change nothing.
+            Judged after the call. With early_stopping, calls after the one that stops (`stopped_`) change nothing.
         """
         if _check_partial_fit_first_call(self, classes):
             multilabel = type_of_target(y).startswith("multilabel")

@@ -100,7 +100,7 @@ class Descent:
         return int(min(given, self.N))
 
     def run(self, incremental: bool, callbacks: EpochCallbacks) -> bool:
-        """Train to the last epoch, or until no more is gained; a single epoch where `incremental`. Whether it stopped."""
+        """Train to the last epoch, or a single one where `incremental`; whether it ended as no more is gained."""
         e = self.estimator
         one_by_one = bool(incremental or self.held is not None or callbacks.there or e.verbose)
         ahead = 1 if one_by_one else FIRST_AHEAD
@@ -128,8 +128,11 @@ class Descent:
         orders = self._orders(count)
         self._require_weights(orders)
         after = e._random_state.get_state() if e.shuffle and count > 1 else None
-        patience = np.array([e.best_loss_, e._no_improvement_count, e.tol, e.n_iter_no_change, e._loss_scale()],
-                            np.float64) if not self.judged else np.empty(0)  # fmt: skip
+        patience = np.empty(0)
+        if not self.judged:
+            patience = np.array(
+                [e.best_loss_, e._no_improvement_count, e.tol, e.n_iter_no_change, e._loss_scale(), 0.0]
+            )
         cost, right, penalty = np.zeros((3, count))
         course = training.course._replace(
             eta=self.solver.rates(count, e.t_, self.N), cost=cost, right=right, penalty=penalty,
@@ -154,9 +157,7 @@ class Descent:
     def _go(self, steps: Callable[[int], None], course: Any, count: int) -> None:
         """Compiled calls of about a tenth of a second, after each of which Ctrl-C is heard."""
         counts, patience = course.counts, course.patience
-        while counts[train.EPOCH] < count and not (
-            patience.size and patience[train.COUNT] > patience[train.PATIENCE]
-        ):
+        while counts[train.EPOCH] < count and not (patience.size and patience[train.WORN]):
             called, before = time.perf_counter(), int(counts[train.T])
             steps(self._steps)
             rate = (int(counts[train.T]) - before) / (time.perf_counter() - called)

@@ -41,9 +41,7 @@ def ours(name: Any) -> Any:
     return "sigmoid" if isinstance(name, str) and name == "logistic" else name
 
 
-class Perceptron(  # type: ignore[misc]
-    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
-):
+class Perceptron(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """The base of both estimators. Its parameters are described with them."""
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
@@ -125,7 +123,9 @@ class Perceptron(  # type: ignore[misc]
         else:
             hidden = ours(hidden)
         net = Network(sizes, hidden, ours(self.out_activation_), self._cost(), "zeros", dtype, seed=0)
-        least = np.finfo(net.dtype).eps  # probabilities count in the loss as no nearer to 0 and 1: scikit-learn's clip
+        least = np.finfo(
+            net.dtype
+        ).eps  # probabilities count in the loss as no nearer to 0 and 1: scikit-learn's clip
         net._layers = net._layers._replace(bounds=np.array([-np.log(1 - least), -np.log(least)], net.dtype))
         return net
 
@@ -155,7 +155,7 @@ class Perceptron(  # type: ignore[misc]
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if "coefs_" in self.__dict__:
-            self.network_  # noqa: B018: builds it, so that predict changes nothing
+            _ = self.network_  # builds it, so that predict changes nothing
 
     # Training.
 
@@ -200,8 +200,8 @@ class Perceptron(  # type: ignore[misc]
             self._fit_stochastic(x, y, y_given, weight, validation, incremental)
         if not all(np.isfinite(one).all() for one in (*self.coefs_, *self.intercepts_)):
             raise ValueError(
-                "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
-                "preprocessed."
+                "Solver produced non-finite parameter weights. The input data may contain large values and need to "
+                "be preprocessed."
             )
         return self
 
@@ -243,7 +243,9 @@ class Perceptron(  # type: ignore[misc]
         if validation is not None:
             raise BadInput("solver 'lbfgs' has no epochs to judge: validation goes with the stochastic solvers")
         if any(np.ravel(self.dropout)):
-            raise BadInput("solver 'lbfgs' needs the same loss at each look, and dropout draws: take a stochastic one")
+            raise BadInput(
+                "solver 'lbfgs' needs the same loss at each look, and dropout draws: take a stochastic one"
+            )
         if net.dtype != np.float64:  # the minimiser counts in float64
             wide = self._built(net.sizes, np.float64)
             for l in range(1, net.L + 1):

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deltarule.kernels import train
 from deltarule.kernels.update import STILL
 from deltarule.network import Network
 from deltarule.optimizers import Momentum

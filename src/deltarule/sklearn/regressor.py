@@ -26,7 +26,7 @@ LOSSES = {
 }
 
 
-class MLPRegressor(RegressorMixin, Perceptron):  # type: ignore[misc]
+class MLPRegressor(RegressorMixin, Perceptron):
     """scikit-learn's MLPRegressor on the compiled engine: the same arguments, attributes, numbers and errors.
 
     The parameters up to `max_fun`, and all attributes, are scikit-learn's and mean what they mean there. What
@@ -139,7 +139,8 @@ class MLPRegressor(RegressorMixin, Perceptron):  # type: ignore[misc]
         y = np.asarray(y)
         if len(y) != N:
             raise ValueError(f"Found input variables with inconsistent numbers of samples: [{N}, {len(y)}]")
-        return y.reshape(N, -1)
+        coded: Array = y.reshape(N, -1)
+        return coded
 
     def _usual_output(self) -> str:
         return "exp" if self.loss == "poisson" else "identity"
@@ -156,12 +157,12 @@ class MLPRegressor(RegressorMixin, Perceptron):  # type: ignore[misc]
         spread = np.average((y - np.average(y, axis=0, weights=w)) ** 2, axis=0, weights=w)
         flat = spread == 0
         score = np.where(flat, np.where(missed == 0, 1.0, 0.0), 1 - missed / np.where(flat, 1, spread))
-        return float(score.mean())
+        return float(np.mean(score))
 
     def predict(self, X: Any) -> Array:
         """The amounts for each sample: (n_samples,) or (n_samples, n_outputs)."""
         out = self._output(X)
-        return out.ravel() if out.shape[1] == 1 else out
+        return np.asarray(out.ravel() if out.shape[1] == 1 else out)
 
     @available_if(lambda estimator: estimator._stochastic())
     @with_callbacks
@@ -175,6 +176,6 @@ class MLPRegressor(RegressorMixin, Perceptron):  # type: ignore[misc]
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         sample_weight : array-like of shape (n_samples,), optional
         validation : (X, y) or (X, y, sample_weight), optional
-            Judged after the call. With early_stopping, the calls after the one that stops (`stopped_`) change nothing.
+            Judged after the call. With early_stopping, calls after the one that stops (`stopped_`) change nothing.
         """
         return self._fit(X, y, sample_weight, validation, incremental=True)

@@ -29,7 +29,7 @@ def optimiser_for(estimator: Any) -> Optimizer:
     if solver == "sgd":
         if estimator.momentum == 0:
             return SGD(eta)
-        found = (Nesterov if estimator.nesterovs_momentum else Momentum)(eta, 0.0)
+        found: Optimizer = (Nesterov if estimator.nesterovs_momentum else Momentum)(eta, 0.0)
         found.first = float(estimator.momentum)  # scikit-learn takes 1 too
         return found
     if solver in ("adam", "adamw"):
@@ -89,5 +89,7 @@ class Solver:
             self.learning_rate /= 5.0
         if verbose:
             too_small = " Learning rate too small." if self.schedule == "adaptive" else ""
-            print(message + (f"{too_small} Stopping." if over else f" Setting learning rate to {self.learning_rate:f}"))
+            print(
+                message + (f"{too_small} Stopping." if over else f" Setting learning rate to {self.learning_rate:f}")
+            )
         return over

@@ -25,12 +25,8 @@ class Held:
     weight: Array | None
     given: tuple[Any, Any]
 
-    def loss(self, out: Array, cost: Array, scale: float) -> float:
-        """The mean cost, on the scale of `loss_curve_`, without the penalty."""
-        return float(np.average(cost, weights=self.weight)) * scale
-
     def judge(self, estimator: Any, net: Network) -> tuple[float, float]:
-        """(score, loss): accuracy or R^2, or what `scoring` says; NaN where an output is not finite."""
+        """(score, loss without the penalty): accuracy or R^2, or by `scoring`; NaN where an output is not finite."""
         values = np.ascontiguousarray(self.y, net.dtype)
         out, cost = net._forward(self.x, Targets(np.empty(0, np.int64), values, None))
         loss = float(np.average(cost, weights=self.weight)) * estimator._loss_scale()
@@ -75,9 +71,7 @@ def given(estimator: Any, validation: Any, dtype: Any) -> Held:
     from sklearn.utils.validation import _check_sample_weight
 
     if not isinstance(validation, (tuple, list)) or len(validation) not in (2, 3):
-        raise BadInput(
-            f"validation is {type(validation).__name__}; expected a pair (X, y), or (X, y, sample_weight)"
-        )
+        raise BadInput(f"validation is {type(validation).__name__}; expected a pair (X, y), or (X, y, sample_weight)")
     x = estimator._rows(validation[0], dtype)
     y = estimator._coded(validation[1], len(x))
     weight = None if len(validation) == 2 else _check_sample_weight(validation[2], x)
