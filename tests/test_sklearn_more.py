@@ -267,7 +267,7 @@ def test_the_hidden_activations():
             model.transform(X, layer=layer)
     frame = model.set_output(transform="pandas").transform(X)
     assert list(frame.columns) == [f"mlpclassifier{i}" for i in range(5)]
-    features = make_pipeline(MLPClassifier(**SMALL, learning_rate_init=0.02), LogisticRegression())
+    features = make_pipeline(MLPClassifier(**SMALL, learning_rate_init=0.05), LogisticRegression())
     assert features.fit(X, LABELS).score(X, LABELS) > 0.9
 
 
@@ -275,7 +275,7 @@ def test_the_hidden_activations():
 
 
 def test_in_pipelines_searches_calibration_and_stacks():
-    pipe = make_pipeline(StandardScaler(), MLPClassifier(**SMALL, learning_rate_init=0.02))
+    pipe = make_pipeline(StandardScaler(), MLPClassifier(**SMALL, learning_rate_init=0.05))
     search = GridSearchCV(pipe, {"mlpclassifier__alpha": [1e-4, 1.0]}, cv=3).fit(X, LABELS)
     assert search.best_score_ > 0.9
     assert CalibratedClassifierCV(MLPClassifier(**SMALL), cv=3).fit(X, LABELS).predict_proba(X).shape == (150, 3)
