@@ -183,8 +183,10 @@ class Network:
         """
         return self._forward(inputs.samples(self, x), None)[0]
 
-    def _forward(self, x: Array, y: inputs.Targets | None) -> tuple[Array, Array]:
-        """a^L for every row and, where there are targets, the cost of each."""
+    def _forward(
+        self, x: Array, y: inputs.Targets | None, buffers: layout.Batch | None = None
+    ) -> tuple[Array, Array]:
+        """a^L for every row and, where there are targets, the cost of each; in buffers that are made if not given."""
         from deltarule.kernels.passes import predict
 
         N, width = len(x), self.sizes[-1]
@@ -193,7 +195,8 @@ class Network:
         labels, values = (np.empty(0, np.int64), np.empty((0, width), self.dtype)) if y is None else y[:2]
         x, labels, values = (layout.readable(part) for part in (x, labels, values))
         data = layout.Data(x, labels, values, np.empty(0, self.dtype))
-        buffers = layout.batch(self.sizes, min(N, PREDICT_ROWS), self.dtype)
+        if buffers is None:
+            buffers = layout.batch(self.sizes, min(N, PREDICT_ROWS), self.dtype)
         predict(self.theta, self._layers, buffers, data, out, cost)
         return out, cost
 

@@ -160,8 +160,17 @@ class MLPClassifier(ClassifierMixin, Perceptron):
             self.classes_ = self._label_binarizer.classes_
         else:
             self._require_known(unique_labels(y))
-        coded = self._label_binarizer.transform(y)
-        return X, y, coded.reshape(len(coded), -1).astype(bool)
+        return X, y, self._binarized(y)
+
+    def _binarized(self, y: Array) -> Array:
+        """Labels that are known, coded: one-hot, or one column for two classes. (N, n_L), bool.
+
+        What the binarizer returns, without its checks, which cost more than a small network's training.
+        """
+        if self._label_binarizer.y_type_.startswith("multilabel"):
+            return np.asarray(self._label_binarizer.transform(y), bool)
+        codes = np.searchsorted(self.classes_, y)
+        return codes[:, None] == (np.arange(len(self.classes_)) if len(self.classes_) > 2 else np.array([1]))
 
     def _require_known(self, classes: Array) -> None:
         """Refuse classes that the weights were not made for."""
@@ -180,13 +189,14 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         y = np.asarray(y)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
+        if np.issubdtype(y.dtype, np.floating) and not np.isfinite(y).all():
+            raise ValueError("Input y contains NaN.")
         if len(y) != N:
             raise ValueError(f"Found input variables with inconsistent numbers of samples: [{N}, {len(y)}]")
         unknown = np.setdiff1d(unique_labels(y), self.classes_)
         if len(unknown):
             raise ValueError(f"y has classes {unknown} that were not fitted: {self.classes_}")
-        coded: Array = self._label_binarizer.transform(y)
-        return coded.reshape(N, -1).astype(bool)
+        return self._binarized(y)
 
     def _sample_weight(self, y: Any, weight: Array | None, incremental: bool) -> Array | None:
         if self.class_weight is None:

@@ -124,10 +124,11 @@ class Descent:
     def _epochs(self, count: int, pool: ThreadPoolExecutor) -> None:
         """So many epochs, or fewer where patience wears out, and their record."""
         e, training = self.estimator, self.training
-        before = e._random_state.get_state() if e.shuffle else None
+        ahead = e.shuffle and count > 1
+        before = e._random_state.get_state() if ahead else None
         orders = self._orders(count)
         self._require_weights(orders)
-        after = e._random_state.get_state() if e.shuffle and count > 1 else None
+        after = e._random_state.get_state() if ahead else None
         patience = np.empty(0)
         if not self.judged:
             patience = np.array(
@@ -144,7 +145,7 @@ class Descent:
         finally:
             done = int(course.counts[train.EPOCH])
             self.solver.memory.steps = int(course.counts[train.T])  # type: ignore[union-attr]
-            if after is not None and done < count:
+            if ahead and done < count:
                 self._put_back(before, after, done)
             elif done and e.shuffle:
                 self.order = orders[done - 1]

@@ -45,7 +45,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
     >>> from sklearn.datasets import load_diabetes
     >>> from sklearn.preprocessing import scale
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> model = MLPRegressor(hidden_layer_sizes=(16,), solver="lbfgs", max_iter=1000, tol=1e-3, random_state=0)
+    >>> model = MLPRegressor(hidden_layer_sizes=(16,), learning_rate_init=0.01, tol=1e-3, random_state=0)
     >>> model.fit(scale(X), scale(y)).score(scale(X), scale(y)) > 0.5
     True
     """
