@@ -185,6 +185,29 @@ def test_sparse_samples_give_the_same_as_dense_ones(form):
     assert np.allclose(sparse.predict_proba(many), np.tile(dense.predict_proba(x), (5, 1)), rtol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"solver": "sgd", "learning_rate": "invscaling"}, {"early_stopping": True}, {"shuffle": False}, {"tol": 1}],
+    ids=str,
+)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_many_sparse_samples_are_made_dense_a_part_at_a_time(options, weighted, monkeypatch):
+    from deltarule.sklearn import descent, perceptron
+
+    x, y = load_digits(return_X_y=True)
+    x, y = x[:300] / 16, y[:300]
+    fit = {"sample_weight": np.linspace(0.1, 2, 300)} if weighted else {}
+    options = {"random_state": 0, "max_iter": 15, "batch_size": 32, **options}
+    whole = theirs.MLPClassifier(**options).fit(scipy.sparse.csr_matrix(x), y, **fit)
+    monkeypatch.setattr(perceptron, "DENSE_NUMBERS", 1000)
+    monkeypatch.setattr(descent, "PART_NUMBERS", 64 * 100)  # three batches of 32
+    seen = []
+    monkeypatch.setattr(descent.Descent, "_epochs", lambda *_: seen.append("dense at once"))
+    parts = ours.MLPClassifier(**options).fit(scipy.sparse.csc_matrix(x), y, **fit)
+    assert not seen
+    assert_same(whole, parts)
+
+
 def test_weights_that_a_user_writes_are_used():
     one, other = both("MLPClassifier", X, LABELS, max_iter=3)
     for model in (one, other):

@@ -170,7 +170,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         if self._label_binarizer.y_type_.startswith("multilabel"):
             return np.asarray(self._label_binarizer.transform(y), bool)
         codes = np.searchsorted(self.classes_, y)
-        return codes[:, None] == (np.arange(len(self.classes_)) if len(self.classes_) > 2 else np.array([1]))
+        columns = np.arange(len(self.classes_)) if len(self.classes_) > 2 else np.array([1])
+        return np.asarray(codes[:, None] == columns)
 
     def _require_known(self, classes: Array) -> None:
         """Refuse classes that the weights were not made for."""

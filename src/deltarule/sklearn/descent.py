@@ -33,6 +33,9 @@ FIRST_AHEAD = 8
 MOST_AHEAD = 1 << 20
 """The most numbers of samples that are drawn ahead."""
 
+PART_NUMBERS = 1 << 22
+"""So many numbers of sparse samples are made dense at once, or a batch of them."""
+
 
 def prepared(
     estimator: Any, net: Network, x: Array, y: Array, weight: Array | None, rows: int, optimizer: Any
@@ -76,18 +79,21 @@ class Descent:
     """
 
     def __init__(
-        self, estimator: Any, net: Network, x: Array, y: Array, weight: Array | None, held: Held | None, judged: bool
+        self, estimator: Any, net: Network, x: Any, y: Array, weight: Array | None, held: Held | None, judged: bool
     ) -> None:
         self.estimator, self.net, self.held = estimator, net, held
         self.judged = judged  # whether the validation score decides when to stop
         self.solver: Solver = estimator._optimizer
         self.solver.remember(net)
-        self.N = len(x)
+        self.x, self.y, self.weight = x, y, weight
+        self.N: int = x.shape[0]
         self.rows = self._batch_size()
-        self.weight = weight
-        self.training = prepared(estimator, net, x, y, weight, self.rows, self.solver.optimizer)
+        self.training = None if hasattr(x, "toarray") else self._prepared(x, y, weight, self.rows)
         self.order = np.arange(self.N)
         self._steps = 1
+
+    def _prepared(self, x: Array, y: Array, weight: Array | None, rows: int) -> Training:
+        return prepared(self.estimator, self.net, x, y, weight, rows, self.solver.optimizer)
 
     def _batch_size(self) -> int:
         given = self.estimator.batch_size
@@ -102,15 +108,21 @@ class Descent:
     def run(self, incremental: bool, callbacks: EpochCallbacks) -> bool:
         """Train to the last epoch, or a single one where `incremental`; whether it ended as no more is gained."""
         e = self.estimator
-        one_by_one = bool(incremental or self.held is not None or callbacks.there or e.verbose)
+        alone = self.training is None or self.held is not None
+        one_by_one = bool(alone or incremental or callbacks.there or e.verbose)
+        most_threads = max(cores.cores(), e.threads or 1)
         ahead = 1 if one_by_one else FIRST_AHEAD
         e.n_iter_ = 0
         over = False
         try:
-            with ThreadPoolExecutor(self.training.team.size) as pool, one_blas_thread(self.net, self.rows):
+            with ThreadPoolExecutor(most_threads) as pool, one_blas_thread(self.net, self.rows):
                 while e.n_iter_ < e.max_iter:
                     callbacks.begin()
-                    self._epochs(min(ahead, max(MOST_AHEAD // self.N, 1), e.max_iter - e.n_iter_), pool)
+                    if self.training is None:
+                        self._epoch_in_parts(pool)
+                    else:
+                        count = min(ahead, max(MOST_AHEAD // self.N, 1), e.max_iter - e.n_iter_)
+                        self._epochs(self.training, count, pool)
                     ahead = 1 if one_by_one else 2 * ahead
                     over = self._is_over()
                     if callbacks.end() or over or incremental:
@@ -121,9 +133,9 @@ class Descent:
             warnings.warn("Training interrupted by user.", stacklevel=2)
         return over
 
-    def _epochs(self, count: int, pool: ThreadPoolExecutor) -> None:
+    def _epochs(self, training: Training, count: int, pool: ThreadPoolExecutor) -> None:
         """So many epochs, or fewer where patience wears out, and their record."""
-        e, training = self.estimator, self.training
+        e = self.estimator
         ahead = e.shuffle and count > 1
         before = e._random_state.get_state() if ahead else None
         orders = self._orders(count)
@@ -154,6 +166,32 @@ class Descent:
                 e._no_improvement_count = int(patience[train.COUNT])
             for loss in (cost * e._loss_scale() + penalty)[:done].tolist():
                 self._close_epoch(loss)
+
+    def _epoch_in_parts(self, pool: ThreadPoolExecutor) -> None:
+        """One epoch over sparse samples, of which some whole batches at a time are made dense."""
+        e = self.estimator
+        orders = self._orders(1)
+        self._require_weights(orders)
+        self.order = orders[0] if len(orders) else self.order
+        size = max(PART_NUMBERS // (self.x.shape[1] * self.rows), 1) * self.rows
+        total = 0.0
+        for start in range(0, self.N, size):
+            rows = self.order[start : start + size]
+            x = np.ascontiguousarray(self.x[rows].toarray(), self.net.dtype)
+            weight = None if self.weight is None else self.weight[rows]
+            training = self._prepared(x, self.y[rows], weight, min(self.rows, len(rows)))
+            cost, right, penalty = np.zeros((3, 1))
+            course = training.course._replace(
+                eta=np.array([self.solver.learning_rate]), cost=cost, right=right, penalty=penalty, strict=False
+            )
+            self._go(training.stepper(course, pool), course, 1)
+            self.solver.memory.steps = int(course.counts[train.T])  # type: ignore[union-attr]
+            total += (cost[0] * e._loss_scale() + penalty[0]) * len(rows)
+        loss = total / self.N
+        if not self.judged:
+            e._no_improvement_count = e._no_improvement_count + 1 if loss > e.best_loss_ - e.tol else 0
+            e.best_loss_ = min(e.best_loss_, loss)
+        self._close_epoch(loss)
 
     def _go(self, steps: Callable[[int], None], course: Any, count: int) -> None:
         """Compiled calls of about a tenth of a second, after each of which Ctrl-C is heard."""

@@ -32,6 +32,10 @@ Array = npt.NDArray[Any]
 SPARSE_ROWS = 1024
 """So many rows of sparse samples are made dense at once for a prediction."""
 
+DENSE_NUMBERS = 1 << 25
+"""Sparse samples of up to so many numbers are made dense once for a training, a quarter of a gigabyte in float64;
+more of them a part at a time."""
+
 HIDDEN = sorted({"logistic", *ACTIVATIONS} - {"softmax"})
 OUTPUT = sorted({"logistic", *ACTIVATIONS})
 
@@ -39,6 +43,11 @@ OUTPUT = sorted({"logistic", *ACTIVATIONS})
 def ours(name: Any) -> Any:
     """The engine's name for an activation, or the pair itself."""
     return "sigmoid" if isinstance(name, str) and name == "logistic" else name
+
+
+def dense(X: Any, dtype: Any) -> Array:
+    """Rows of numbers in this dtype, as the engine reads them; sparse ones are filled up."""
+    return np.ascontiguousarray(X.toarray() if hasattr(X, "toarray") else X, dtype)
 
 
 class Perceptron(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -167,7 +176,8 @@ class Perceptron(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         Parameters
         ----------
         X : ndarray or sparse matrix of shape (n_samples, n_features)
-            Sparse samples are made dense, all at once: n_samples * n_features numbers of memory.
+            Sparse samples are made dense: up to a quarter of a gigabyte at once, more of them some batches at a time.
+            What is held out for validation, and all samples with solver "lbfgs", are made dense at once.
         y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         sample_weight : array-like of shape (n_samples,), optional
         validation : (X, y) or (X, y, sample_weight), optional
@@ -188,7 +198,10 @@ class Perceptron(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         weight = self._sample_weight(y_given, weight, incremental)
         self.n_outputs_ = y.shape[1]
         self._random_state = check_random_state(self.random_state)
-        x = X.toarray() if hasattr(X, "toarray") else X
+        x = X
+        if hasattr(X, "toarray"):
+            small = self.solver == "lbfgs" or X.shape[0] * X.shape[1] <= DENSE_NUMBERS
+            x = X.toarray() if small else X.tocsr()
         if first:
             self._initialize([x.shape[1], *sizes, y.shape[1]], x.dtype)
         net = self.network_
@@ -277,9 +290,9 @@ class Perceptron(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfor
                 self.validation_scores_, self.validation_loss_curve_ = [], []
         elif self.early_stopping:
             rows, others = held_out.split(self, x, y, weight)
-            held = held_out.drawn(self, np.ascontiguousarray(x, net.dtype), y, y_given, weight, others)
+            held = held_out.drawn(self, dense(x[others], net.dtype), y, y_given, weight, others)
             x, y, weight = x[rows], y[rows], None if weight is None else weight[rows]
-        x = np.ascontiguousarray(x, net.dtype)
+        x = x if hasattr(x, "toarray") else dense(x, net.dtype)
         epochs = 1 if incremental else self.max_iter
         callbacks = EpochCallbacks(self, x, y, epochs)
         descent = Descent(self, net, x, y, weight, held, judged=self.early_stopping)
@@ -293,7 +306,7 @@ class Perceptron(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfor
     def _rows(self, X: Any, dtype: Any) -> Array:
         """X checked against what was fitted, as dense rows in this dtype."""
         X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
-        return np.ascontiguousarray(X.toarray() if hasattr(X, "toarray") else X, dtype)
+        return dense(X, dtype)
 
     def _output(self, X: Any) -> Array:
         """a^L of each row."""
@@ -304,10 +317,10 @@ class Perceptron(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfor
 
     def _forward(self, net: Network, X: Any) -> Array:
         if not hasattr(X, "toarray"):
-            return net._forward(np.ascontiguousarray(X, net.dtype), None)[0]
+            return net._forward(dense(X, net.dtype), None)[0]
         X = X.tocsr()
-        parts = [X[i : i + SPARSE_ROWS].toarray() for i in range(0, X.shape[0], SPARSE_ROWS)]
-        return np.concatenate([net._forward(np.ascontiguousarray(part, net.dtype), None)[0] for part in parts])
+        parts = (dense(X[i : i + SPARSE_ROWS], net.dtype) for i in range(0, X.shape[0], SPARSE_ROWS))
+        return np.concatenate([net._forward(part, None)[0] for part in parts])
 
     def transform(self, X: Any, layer: int = -1) -> Array:
         """a^l of a hidden layer, (n_samples, n_l): what the network has made of the samples.

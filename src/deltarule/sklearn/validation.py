@@ -82,6 +82,6 @@ def given(estimator: Any, validation: Any, dtype: Any) -> Held:
     return Held(x, y, weight, (validation[0], validation[1]))
 
 
-def drawn(estimator: Any, X: Array, y: Array, y_given: Any, weight: Array | None, rows: Array) -> Held:
-    """The rows that were held out of the training data."""
-    return Held(X[rows], y[rows], None if weight is None else weight[rows], (X[rows], np.asarray(y_given)[rows]))
+def drawn(estimator: Any, x: Array, y: Array, y_given: Any, weight: Array | None, rows: Array) -> Held:
+    """The rows x that were held out of the training data, with what belongs to them."""
+    return Held(x, y[rows], None if weight is None else weight[rows], (x, np.asarray(y_given)[rows]))
