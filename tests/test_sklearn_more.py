@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -344,6 +345,44 @@ def test_callbacks_by_scikit_learns_protocol():
     assert not np.array_equal(epochs[0][1], epochs[1][1])  # each is a copy of its moment
     with pytest.raises(TypeError, match="FitCallback"):
         model.set_callbacks(print)
+
+
+class Interrupt(Recorder):
+    """Ctrl-C at the end of the third epoch."""
+
+    def on_fit_task_end(self, estimator, context):
+        if len(estimator.loss_curve_) == 3:
+            raise KeyboardInterrupt
+
+
+def test_ctrl_c_ends_the_training_and_keeps_what_it_has_learned():
+    three = MLPClassifier(**{**SMALL, "max_iter": 3}).fit(X, LABELS)
+    with pytest.warns(UserWarning, match="interrupted by user"):
+        model = MLPClassifier(**SMALL).set_callbacks(Interrupt()).fit(X, LABELS)
+    assert same(model, three)
+    assert model.n_iter_ == 3
+
+
+def test_a_ctrl_c_in_the_middle_puts_the_drawn_epochs_back():
+    from deltarule.sklearn.descent import Descent
+
+    class Interrupted(Descent):
+        def _go(self, steps, course, count):
+            steps(2 * -(-self.N // self.rows))  # two epochs of those that were drawn
+            raise KeyboardInterrupt
+
+    import deltarule.sklearn.perceptron as perceptron
+
+    two, generators = [], [np.random.RandomState(0) for _ in range(2)]
+    for generator, kind, epochs in zip(generators, (Descent, Interrupted), (2, 20), strict=True):
+        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            patch.setattr(perceptron, "Descent", kind)
+            options = {**SMALL, "max_iter": epochs, "random_state": generator}
+            two.append(MLPClassifier(**options).fit(X, LABELS))
+    assert same(*two)
+    assert two[1].n_iter_ == 2
+    assert generators[0].randint(2**31) == generators[1].randint(2**31)
 
 
 def test_labels_of_several_kinds_at_once_with_weights():

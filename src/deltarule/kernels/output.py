@@ -20,6 +20,8 @@ NAMES = ("quadratic", "cross_entropy", "log_likelihood", "huber", "absolute", "p
          "poisson_deviance")  # fmt: skip
 QUADRATIC, CROSS_ENTROPY, LOG_LIKELIHOOD, HUBER, ABSOLUTE, POISSON, LOG_COSH, DEVIANCE = range(8)
 OWN = 8
+NEAR_ZERO = 80.0
+"""A log-likelihood from here on is taken from z: an output may be below e^-80, where float32 loses its digits."""
 CODES = {name: code for code, name in enumerate(NAMES)}
 
 
@@ -122,6 +124,22 @@ def _sum_of_targets(y, start, width):
 
 
 @jit
+def _from_weighted_inputs(z, y, start, width):
+    """sum_j y_j (ln sum_k e^z_k - z_j): the log-likelihood of a softmax whose a has lost its digits, or is 0."""
+    top = z[start]
+    for j in range(start, start + width):
+        top = z[j] if z[j] > top else top
+    total = z[start] * 0
+    for j in range(start, start + width):
+        total += exp(z[j] - top)
+    top += z.dtype.type(math.log(total))
+    C = z[start] * 0
+    for j in range(start, start + width):
+        C += y[j] * (top - z[j])
+    return C
+
+
+@jit
 def _bounded(value, least, most):
     """The value, or the bound beyond which it lies; a NaN stays a NaN."""
     return least if value < least else (most if value > most else value)
@@ -131,8 +149,9 @@ def _bounded(value, least, most):
 def output_error(cost, own, bounds, sigma, z, a, slope, y, moved, delta, value, width):
     """BP1: value = C, moved = dC/da^L and delta = dC/dz^L of each sample; rows are `width` long.
 
-    Sigmoid with cross-entropy and softmax with log-likelihood are joined: delta = a - y and the value comes
-    from z, because dC/da * sigma' is infinity times zero once the output saturates; so are e^z and Poisson's costs.
+    Sigmoid with cross-entropy and softmax with log-likelihood are joined: delta = a - y and the value comes from z
+    (for softmax where a is near 0), because dC/da * sigma' is infinity times zero once the output saturates; so are
+    e^z and Poisson's costs.
     A logarithm counts in the value as no less than bounds[0] and no more than bounds[1], which leaves delta alone.
     A cost of the user's own stands at the address `own`. Twin: :func:`deltarule.reference.output_error`.
     """
@@ -156,7 +175,7 @@ def output_error(cost, own, bounds, sigma, z, a, slope, y, moved, delta, value, 
         C = zero
         if cost == OWN:
             C = value[i]
-        else:
+        elif not (sigma == SIGMOID and cost == CROSS_ENTROPY):
             for j in range(start, start + width):
                 part, grad = _one_output(cost, a[j], y[j])
                 C += part
@@ -168,20 +187,13 @@ def output_error(cost, own, bounds, sigma, z, a, slope, y, moved, delta, value, 
                     (zero if z[j] < zero else z[j]) - y[j] * z[j] + math.log1p(exp(-abs(z[j]))), least, most
                 )
                 delta[j] = a[j] - y[j]  # BP1
-                if slope[j] != 0:  # 1 - a has lost what the slope still knows
-                    moved[j] = delta[j] / slope[j]
+                # 1 - a has lost what the slope still knows
+                moved[j] = delta[j] / slope[j] if slope[j] != 0 else _one_output(cost, a[j], y[j])[1]
         elif sigma == SOFTMAX and cost == LOG_LIKELIHOOD:
-            top = z[start]
-            for j in range(start, start + width):
-                top = z[j] if z[j] > top else top
-            total = zero
-            for j in range(start, start + width):
-                total += exp(z[j] - top)
-            top += math.log(total)
+            if not C < NEAR_ZERO:
+                C = _from_weighted_inputs(z, y, start, width)
             all_targets = _sum_of_targets(y, start, width)
-            C = zero
             for j in range(start, start + width):
-                C += y[j] * (top - z[j])
                 delta[j] = a[j] * all_targets - y[j]  # BP1
             C = _bounded(C, least, most)
         elif sigma == EXP and cost in (POISSON, DEVIANCE):
