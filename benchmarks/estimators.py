@@ -142,7 +142,7 @@ def main() -> int:
     print(f"float64, Adam, {epochs} epochs, {given.threads} thread(s), medians of {seeds} seeds; scores: theirs, ours"
           f"{'; too short to mean anything' if given.short else ''}")  # fmt: skip
     print(text_table(head, rows))
-    one, two = (search_seconds(threads, 2 if given.short else 20) for threads in (1, 2))
+    one, two = (search_seconds(threads, 2 if given.short else 100) for threads in (1, 2))
     print(f"grid search of 24 trainings: {one:.2f} s in one thread, {two:.2f} s in two ({one / two:.2f}x)")
     return 0
 

@@ -351,7 +351,7 @@ class Interrupt(Recorder):
     """Ctrl-C at the end of the third epoch."""
 
     def on_fit_task_end(self, estimator, context):
-        if len(estimator.loss_curve_) == 3:
+        if context.task_name == "epoch" and len(estimator.loss_curve_) == 3:
             raise KeyboardInterrupt
 
 
