@@ -52,7 +52,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     keep_optimizer : bool
         With `warm_start`, whether the next fit goes on with the optimiser's memory and learning rate.
     threads : int, optional
-        How many threads share each step; by its size, if not given.
+        How many threads share each step; by its size, if not given: one for a small network in usual batches.
 
     Attributes
     ----------
