@@ -34,8 +34,8 @@ MOST_AHEAD = 1 << 20
 """The most numbers of samples that are drawn ahead."""
 
 LEAST_SHARED = 1000
-"""A small network shares a step among threads from so many samples on: the digits with scikit-learn's defaults, batches
-of 200, take 114 ms in one thread and 140 in two."""
+"""A small network shares a step among threads from so many samples on: the digits with scikit-learn's defaults,
+in batches of 200, take 114 ms in one thread and 140 in two."""
 
 PART_NUMBERS = 1 << 22
 """So many numbers of sparse samples are made dense at once, or a batch of them."""
