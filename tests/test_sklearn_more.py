@@ -152,6 +152,33 @@ def test_a_warm_start_may_keep_the_optimiser():
     assert not same(lost, whole)
 
 
+def test_early_stopping_may_be_switched_between_warm_starts():
+    model = MLPClassifier(**{**SMALL, "max_iter": 3}, warm_start=True).fit(X, LABELS)
+    model.set_params(early_stopping=True).fit(X, LABELS)
+    assert len(model.validation_scores_) == 3
+    model.set_params(early_stopping=False).fit(X, LABELS)
+    assert len(model.loss_curve_) == 9
+    assert model.best_loss_ == min(model.loss_curve_[6:])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"output_activation": "relu"}, "loss='log_loss' and output_activation='relu', .*needs outputs"),
+        ({"loss": ("a", "b")}, "unknown cost"),
+        ({"dropout": [0.1, 0.2]}, "one for each of the 1 hidden layers"),
+        ({"rule": "nonsense"}, "unknown rule"),
+        ({"solver": dr.SGD}, "instance of 'deltarule.optimizers.Optimizer'"),
+        ({"class_weight": {7: 1}}, "not in class_weight"),
+        ({"scoring": "nonsense", "early_stopping": True}, "not a valid scoring value"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_is_refused_with_the_way_out(options, words):
+    with pytest.raises(ValueError, match=words):
+        MLPClassifier((4,), **options).fit(X, LABELS)
+
+
 def test_dropout_is_drawn_from_the_seed_and_absent_from_predictions():
     options = {**SMALL, "max_iter": 5}
     one, other = (MLPClassifier(**options, dropout=[0.5, 0.2]).fit(X, LABELS) for _ in range(2))
@@ -266,6 +293,8 @@ def test_the_hidden_activations():
     for layer in (0, 3, -3):
         with pytest.raises(IndexError, match="hidden layer"):
             model.transform(X, layer=layer)
+    with pytest.raises(ValueError, match=r"number of a hidden layer, 1\.\.2"):
+        model.transform(X, layer="first")
     frame = model.set_output(transform="pandas").transform(X)
     assert list(frame.columns) == [f"mlpclassifier{i}" for i in range(5)]
     features = make_pipeline(MLPClassifier(**SMALL, learning_rate_init=0.05), LogisticRegression())

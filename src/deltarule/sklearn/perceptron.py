@@ -230,7 +230,13 @@ class Perceptron(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         self.n_iter_ = self.t_ = 0
         self.n_layers_ = len(sizes)
         self.out_activation_ = self._usual_output() if self.output_activation is None else self.output_activation
-        net = self._built(sizes, dtype)
+        try:
+            net = self._built(sizes, dtype)
+        except BadInput as error:
+            raise BadInput(
+                f"with activation={self.activation!r}, loss={self.loss!r} and output_activation="
+                f"{self.out_activation_!r}, in the engine's words: {error}"
+            ) from error
         hidden = [sigma.name for sigma in net.activations][:-1] or [ours(self.activation)]
         for l in range(1, net.L + 1):
             factor = 2.0 if hidden[min(l, len(hidden)) - 1] == "sigmoid" else 6.0
@@ -276,6 +282,11 @@ class Perceptron(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfor
             self._optimizer = Solver(self)
         if not hasattr(self, "loss_curve_"):
             self._begin_record()
+        if self.early_stopping and self.best_validation_score_ is None:  # it was switched on after the last fit
+            self.validation_scores_, self.validation_loss_curve_ = [], []
+            self.best_validation_score_ = -np.inf
+        if not self.early_stopping and self.best_loss_ is None:
+            self.best_loss_ = np.inf
         if incremental and self.early_stopping and validation is None:
             raise ValueError(
                 "partial_fit does not support early_stopping=True unless it is given what to judge by: "
@@ -334,6 +345,8 @@ class Perceptron(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         check_is_fitted(self)
         net = self.network_
         hidden = net.L - 1
+        if not isinstance(layer, Integral):
+            raise BadInput(f"layer is {layer!r}; expected the number of a hidden layer, 1..{hidden} or -1..-{hidden}")
         wanted = layer + hidden + 1 if layer < 0 else layer
         if not 1 <= wanted <= hidden:
             raise NoSuchLayer(f"hidden layer {layer}: the network has {hidden}, 1..{hidden} or -1..-{hidden}")
