@@ -42,7 +42,8 @@ def test_a_compiled_pass_is_the_reference(hidden, dtype):
         net = network([width, *[width] * (depth - 1), n_out], hidden, last, cost, dtype)
         if cost == "absolute" and dtype == "float32":
             continue  # the sign of a - y, where rounding may fall on either side; float64 tests it
-        assert_same_pass(net, *samples(net, N), TOLERANCE[dtype])
+        looser = 10 if last == "exp" else 1  # it turns z's rounding into as many parts of a
+        assert_same_pass(net, *samples(net, N), TOLERANCE[dtype] * looser)
 
 
 shapes = st.tuples(st.integers(1, 40), st.integers(1, 70), st.integers(1, 140))

@@ -32,6 +32,8 @@ class Layers(NamedTuple):
     sigma: Numbers  # the code of each layer's activation
     pair: Numbers  # the address of a compiled pair of the user's own, else 0
     cost: int  # the code of the cost
+    own_cost: int  # the address of a compiled cost of the user's own, else 0
+    bounds: Array  # the least and the most that one logarithm in the cost's value counts as
 
 
 class Batch(NamedTuple):
@@ -80,6 +82,7 @@ class Data(NamedTuple):
     x: Array
     labels: Numbers
     targets: Array
+    weights: Array  # of each sample; no rows: all count alike
 
 
 def empty(count: int, dtype: Any) -> Array:

@@ -43,6 +43,8 @@ def output_pass(layers, batch, low, high):
     width = layers.sizes[L]
     output_error(
         layers.cost,
+        layers.own_cost,
+        layers.bounds,
         layers.sigma[L],
         part(batch.z, batch, L, layers, low, high),
         part(batch.a, batch, L, layers, low, high),

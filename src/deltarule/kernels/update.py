@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from deltarule.kernels.compile import jit
 
-NAMES = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw")
-SGD, MOMENTUM, NESTEROV, RMSPROP, ADAM, ADAMW = range(6)
+NAMES = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "adam_hat", "still")
+SGD, MOMENTUM, NESTEROV, RMSPROP, ADAM, ADAMW, ADAM_HAT, STILL = range(8)
 CODES = {name: code for code, name in enumerate(NAMES)}
 
 
@@ -30,6 +30,7 @@ class Optimiser(NamedTuple):
     decay: float  # AdamW's pull on the parameters
     l2: float
     l1: float
+    shared_l2: bool  # whether l2 is divided by the number of a batch's samples, or the sum of their weights
     grad: npt.NDArray[Any]  # one row for each member of the team that sums up a gradient of its own
     m: npt.NDArray[Any]
     v: npt.NDArray[Any]
@@ -51,6 +52,8 @@ def step(opt, eta, t, theta, grad, m, v):
     rate, first, second = kind(eta), kind(opt.first), kind(opt.second)
     epsilon = kind(opt.epsilon)
     n = theta.size
+    if opt.code == STILL:  # the gradient was asked for, and stands in `grad`
+        return
     if opt.code == SGD:
         for i in range(n):
             theta[i] -= rate * grad[i]
@@ -77,6 +80,8 @@ def step(opt, eta, t, theta, grad, m, v):
         rest1, rest2 = kind(1 - opt.first), kind(1 - opt.second)
         rate = kind(eta / (1 - opt.first**t))
         unbias = kind(1 / math.sqrt(1 - opt.second**t))
+        if opt.code == ADAM_HAT:
+            epsilon *= unbias
         for i in range(n):
             g = grad[i]
             mean = first * m[i] + rest1 * g
