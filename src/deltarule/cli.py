@@ -11,6 +11,7 @@ from rich.console import Console
 
 from deltarule import runs
 from deltarule.errors import DeltaruleError
+from deltarule.settings import usual_settings
 
 app = typer.Typer(
     help="Backpropagation you can train with, see, check and change.",
@@ -90,10 +91,11 @@ def train(
     if target is not None or runs.is_a_table(dataset):
         reading = runs.reading(
             dataset, target, task=task, missing=missing, missing_words=missing_word, without=without,
-            category=category, dates=dates, most_words=most_words, encoding=encoding, validation=validation, test=test,
+            category=category, dates=dates, most_words=most_words, encoding=encoding, validation=validation,
+            test=test,
         )  # fmt: skip
         dataset = str(Path(dataset).resolve())
-    settings = runs.settings(
+    settings = usual_settings(
         dataset, reading, data=str(data) if data else None, hidden=None if hidden is None else runs.widths(hidden),
         activation=activation, output=output, cost=cost, init=init, dtype=dtype, epochs=epochs, batch=batch,
         optimizer=optimizer, eta=eta, l2=l2, l1=l1, dropout=dropout, schedule=schedule, patience=patience, seed=seed,

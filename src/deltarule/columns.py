@@ -127,7 +127,7 @@ class Column(Record):
             near = get_close_matches(word, places, n=1, cutoff=0.6)
             guess = f" Did you mean {near[0]!r}?" if near else ""
             raise BadInput(
-                f"column {self.name!r}, row {rows[number]}, is {word!r}, which the training data did not have.{guess} "
+                f"column {self.name!r}, row {rows[number]}, is {word!r}, a word that training did not have.{guess} "
                 f"Mend it, or let such words be none of those known: --unseen zeros"
             )
         return codes

@@ -1,4 +1,4 @@
-"""Which rows of a table train, which validate and which test: decided row after row, without knowing how many come."""
+"""Which rows of a table train, which validate and which test: decided row after row, however many come."""
 
 from __future__ import annotations
 

@@ -171,8 +171,8 @@ def _require_rows(division: Division, counts: Sequence[int]) -> None:
     for name, share, count in zip(PARTS, (1, *division.shares), counts, strict=True):
         if share and not count:
             raise BadInput(
-                f"{sum(counts)} rows are too few: none falls into the part named {name}. Give --validation 0 --test 0, "
-                f"or more rows"
+                f"{sum(counts)} rows are too few: none falls into the part named {name}. Give more rows, or "
+                f"--validation 0 --test 0"
             )
 
 
@@ -210,7 +210,7 @@ def _write(
 
 
 def _array_file(path: Path, dtype: Any, shape: tuple[int, ...]) -> BinaryIO:
-    """An NPY file with its header written. Appending fails with an error on a full disk; writing to a map does not."""
+    """An NPY file with its header written, to append to: a full disk is an error then, and a crash in a map."""
     file = open(path, "wb")  # noqa: SIM115
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)

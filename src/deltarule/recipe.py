@@ -230,7 +230,8 @@ class Recipe(Record):
         if outputs.ndim != 2 or outputs.shape[1] != self.n_out:
             raise BadInput(f"the outputs have shape {outputs.shape}; expected (N, {self.n_out})")
         if self.is_classification:
-            return np.array(self.classes)[outputs.argmax(axis=1)]
+            named: Array = np.array(self.classes)[outputs.argmax(axis=1)]
+            return named
         return self.target.decode(outputs[:, 0])
 
     def encoded(
@@ -275,8 +276,8 @@ class Recipe(Record):
             if missing.any():
                 if every_row or self.missing != "drop":
                     raise BadInput(
-                        f"column {column.name!r}, row {rows[missing][0]}, is missing, and the recipe was learned with "
-                        f"missing={self.missing!r}: fill it in, or learn with mean, median or indicator"
+                        f"column {column.name!r}, row {rows[missing][0]}, is missing, and the recipe was learned "
+                        f"with --missing {self.missing}: fill it in, or learn with mean, median or indicator"
                     )
                 whole &= ~missing
             with np.errstate(over="ignore"):
@@ -423,8 +424,9 @@ def _require_no_missing(table: Table, learners: list[Learner], read: int) -> Non
     if not gaps:
         return
     told = [f"{one.name!r} in {one.missing} of {read} rows, first in row {one.first_missing}" for one in gaps]
+    more = f"; and {len(gaps) - 6} columns more" if len(gaps) > 6 else ""
     raise BadInput(
-        f"{table.name}: values are missing in {'; '.join(told[:6])}{f'; and {len(gaps) - 6} columns more' * (len(gaps) > 6)}. "
+        f"{table.name}: values are missing in {'; '.join(told[:6])}{more}. "
         f"Say what to do: --missing mean, median, indicator or drop, or --without NAME"
     )
 
@@ -433,7 +435,7 @@ def _target(target: Learner, task: str | None, rows: int) -> tuple[Column, tuple
     """The target's column, its classes in order, and what was decided about it."""
     if not target.present:
         raise BadInput(f"target {target.name!r} holds no value")
-    n, note = len(target.counts), ()
+    n = len(target.counts)
     is_few = target.whole and n <= MOST_NUMBERED_CLASSES and rows >= ROWS_A_CLASS * n
     if target.family == "number" and (task == "regression" or not is_few):
         if target.is_constant:
@@ -454,7 +456,7 @@ def _target(target: Learner, task: str | None, rows: int) -> tuple[Column, tuple
     column = Column(target.name, "word", in_order(target.counts))
     numbered = all(_is_whole(name) for name in column.words)
     classes: tuple[str | int, ...] = tuple(int(name) for name in column.words) if numbered else column.words
-    said = ()
+    said: tuple[str, ...] = ()
     if target.family == "number":
         said = (f"the target's {n} whole numbers are taken as classes; --task regression learns them as amounts",)
     return column, classes, said

@@ -39,7 +39,7 @@ from deltarule.predictions import predict as write_predictions
 from deltarule.prepared import Prepared
 from deltarule.recipe import Reading, Recipe
 from deltarule.schedules import EarlyStopping
-from deltarule.settings import USUAL_OUTPUT, Settings, settings
+from deltarule.settings import USUAL_OUTPUT, Settings
 from deltarule.store import load, write_whole
 from deltarule.tables import Table, is_table
 
@@ -133,8 +133,8 @@ def _fit(
     if recipe is not None:
         written[RECIPE] = recipe.to_dict()
     before = {name: (folder / name).read_bytes() if (folder / name).exists() else None for name in written}
-    for name, content in written.items():
-        write_whole(folder / name, json.dumps(content, indent=1).encode())
+    for name, new in written.items():
+        write_whole(folder / name, json.dumps(new, indent=1).encode())
     try:
         return net.fit(
             *split.train,
@@ -247,7 +247,7 @@ def recipe_of(run: Path, net: Network) -> Recipe | None:
 
 
 def _some(run: Path, net: Network, dataset: str | None, folder: Path | None, count: int) -> data.Samples:
-    """Samples to train on, of the data named, or of those that the run was trained on; the first `count` of a table."""
+    """Samples to train on, of the data named or else of the run's own; of a table only the first `count`."""
     settings = settings_of(run) if run.is_dir() else None
     recipe = recipe_of(run, net)
     if dataset is None and settings is None:

@@ -45,14 +45,14 @@ class Settings:
     reading: Reading | None = None
 
 
-def settings(dataset: str, reading: Reading | None = None, **given: Any) -> Settings:
+def usual_settings(dataset: str, reading: Reading | None = None, **given: Any) -> Settings:
     """The settings given, and what is usual for this kind of data in the place of those that are None.
 
-    >>> settings("digits", eta=0.5, hidden=None).hidden, settings("wine.csv", Reading("class")).optimizer
+    >>> usual_settings("digits", eta=0.5, hidden=None).hidden, usual_settings("wine.csv", Reading("class")).optimizer
     ((30,), 'adam')
     """
     usual = dict(BOOK if reading is None else TABLE)
     if reading is not None and not reading.validation:
         usual["patience"] = 0  # nothing to judge by
     said = {name: value for name, value in given.items() if value is not None}
-    return Settings(dataset, **{**usual, **said}, reading=reading)  # type: ignore[arg-type]
+    return Settings(dataset, **{**usual, **said}, reading=reading)

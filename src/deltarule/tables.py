@@ -240,8 +240,8 @@ class Table:
             step = _rows(len(columns))
             used = {places[name][0] for name in columns}
             for start in range(0, self.total, step):
-                part = {name: np.array(arrays[name][start : start + step]) for name in used}
-                taken = [part[name][(slice(None), *index)] for name, index in (places[each] for each in columns)]
+                part: dict[str, Any] = {name: np.array(arrays[name][start : start + step]) for name in used}
+                taken = [part[name][(..., *index)] for name, index in (places[each] for each in columns)]
                 yield [self._from_numpy(*each) for each in zip(columns, taken, strict=True)], start + len(taken[0])
 
         self._read = read
