@@ -106,7 +106,7 @@ def train(settings: Settings, folder: Path, progress: bool = True) -> Result:
             return Result(net, history, "no rows were set aside to test on", recipe)
         if recipe is None:
             return Result(net, history, f"accuracy on the test data: {net.score(*split.test):.4f}")
-        return Result(net, history, f"on the test data: {evaluated(net, recipe, split.test)}", recipe)
+        return Result(net, history, f"on the test data: {str(evaluated(net, recipe, split.test)).strip()}", recipe)
 
 
 def _network(settings: Settings, n_in: int, classes: bool, n_out: int) -> Network:

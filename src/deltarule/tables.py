@@ -26,7 +26,12 @@ MISSING_WORDS = ("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "null", "NULL")
 ENDINGS = {".csv": "csv", ".tsv": "csv", ".csv.gz": "csv", ".tsv.gz": "csv",
            ".parquet": "parquet", ".pq": "parquet", ".npz": "npz", ".npy": "npy"}  # fmt: skip
 
-BLOCK_BYTES = 1 << 22
+BLOCK_BYTES = 1 << 19
+"""How much of a CSV file is parsed at once; pyarrow reads up to 32 such blocks ahead."""
+
+ROWS_A_BLOCK = 16
+"""A block holds at least so many lines as long as the header."""
+
 VALUES_AT_ONCE = 1 << 20
 
 
@@ -276,6 +281,7 @@ class Table:
         lines, delimiter, self.names = _header(path, encoding)
         self.total = path.stat().st_size
         csv_ = pa.csv
+        block = max(BLOCK_BYTES, ROWS_A_BLOCK * sum(len(name) + 1 for name in self.names))
 
         def read(columns: list[str]) -> Iterator[tuple[list[Any], int]]:
             with self._as_bad_file(path, "CSV"), pa.OSFile(str(path)) as raw:
@@ -284,7 +290,7 @@ class Table:
                     reader = csv_.open_csv(
                         stream,
                         csv_.ReadOptions(
-                            use_threads=False, block_size=BLOCK_BYTES, column_names=self.names, skip_rows=lines,
+                            use_threads=False, block_size=block, column_names=self.names, skip_rows=lines,
                             encoding=encoding or "utf8",
                         ),
                         csv_.ParseOptions(delimiter=delimiter, newlines_in_values=True),
@@ -305,6 +311,8 @@ class Table:
     def _as_bad_file(self, path: Path, form: str) -> Iterator[None]:
         try:
             yield
+        except MemoryError:
+            raise
         except (self.pa.ArrowException, UnicodeDecodeError, OSError) as error:
             said = " ".join(str(error).split())
             if "UTF8" in said or isinstance(error, UnicodeDecodeError):
@@ -373,7 +381,7 @@ def _header(path: Path, encoding: str | None) -> tuple[int, str, list[str]]:
             if binary.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff") and encoding is None:
                 raise BadFile(f"{path}: UTF-16, not UTF-8: --encoding utf-16")
             with io.TextIOWrapper(binary, encoding or "utf-8-sig", newline="") as text:
-                line = text.readline(BLOCK_BYTES)
+                line = text.readline()
                 outside = "".join(line.split('"')[::2])
                 delimiter = max(",;\t|", key=outside.count)
                 reader = csv.reader([line] if line.count('"') % 2 == 0 else _rest(line, text), delimiter=delimiter)
