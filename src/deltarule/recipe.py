@@ -110,6 +110,15 @@ class Recipe(Record):
     counts: tuple[int, ...]
     notes: tuple[str, ...]
 
+    def __post_init__(self) -> None:
+        kinds = [str(type(name)) for name in self.classes]
+        numbered = all(isinstance(name, (str, int)) for name in self.classes) and len(set(kinds)) <= 1
+        good = bool(self.columns) and all(isinstance(column, Column) for column in self.columns) and numbered
+        fits = isinstance(self.target, Column) and len(self.classes) == len(self.target.words) == len(self.counts)
+        words = [*self.missing_words, *self.notes]
+        if not good or not fits or self.missing not in POLICIES or not all(isinstance(word, str) for word in words):
+            raise ValueError("its columns, target and classes do not fit together")
+
     @classmethod
     def fit(
         cls,

@@ -155,9 +155,9 @@ class Table:
             raise BadInput(f"{self.name}: {unknown('column', name, self.names[:20])}")
 
     def _require_one_of_each(self) -> None:
-        twice = sorted({name for name in self.names if self.names.count(name) > 1}) if self.names else []
         if len(set(self.names)) < len(self.names):
-            raise BadInput(f"{self.name}: two columns are named {twice[0]!r}; each needs a name of its own")
+            twice = next(name for name in self.names if self.names.count(name) > 1)
+            raise BadInput(f"{self.name}: two columns are named {twice!r}; each needs a name of its own")
 
     # Where tables come from.
 
@@ -199,10 +199,12 @@ class Table:
         pa = self.pa
         if type(frame).__module__.startswith("pandas"):
             frame = frame.rename(columns=str)
+            self.names = list(frame.columns)
+            self._require_one_of_each()
             try:
                 table = pa.Table.from_pandas(frame, preserve_index=False)
             except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
-                raise _mixed(frame) from error
+                raise _mixed(frame.items()) from error
         else:
             table = pa.Table.from_batches([frame]) if isinstance(frame, pa.RecordBatch) else pa.table(frame)
         self.names, self.total = list(table.column_names), len(table)
@@ -257,9 +259,9 @@ class Table:
         if values.dtype.kind == "M":
             values = values.astype("datetime64[us]")
         try:
-            return self.pa.array(np.ascontiguousarray(values))
-        except (self.pa.ArrowInvalid, self.pa.ArrowTypeError) as error:
-            raise BadInput(f"column {name!r} mixes kinds of values: {error}") from error
+            return self.pa.array(np.ascontiguousarray(values), from_pandas=True)
+        except (self.pa.ArrowInvalid, self.pa.ArrowTypeError, self.pa.ArrowNotImplementedError) as error:
+            raise _mixed([(name, values)]) from error
 
     def _open_parquet(self, path: Path) -> None:
         with self._as_bad_file(path, "Parquet"):
@@ -325,7 +327,10 @@ class Table:
         if isinstance(array, pa.ChunkedArray):
             array = array.combine_chunks()
         if pa.types.is_dictionary(array.type):
-            array = array.dictionary_decode()
+            words = array.dictionary
+            if pa.types.is_string_view(words.type):  # which pyarrow cannot take from
+                words = words.cast(pa.string())
+            array = words.take(array.indices)
         kind = array.type
         if pa.types.is_null(kind) or pa.types.is_boolean(kind):
             return array.cast(pa.string())
@@ -356,21 +361,21 @@ def _listed(names: Iterable[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
-def _mixed(frame: Any) -> BadInput:
-    """The error for a column of a pandas frame whose objects are of more than one type."""
-    for name in frame.columns:
+def _mixed(columns: Iterable[tuple[str, Any]]) -> BadInput:
+    """The error for a column of Python objects of more than one type."""
+    for name, values in columns:
         first: type | None = None
-        for row, value in enumerate(frame[name], 1):
+        for row, value in enumerate(values, 1):
             kind = float if isinstance(value, (int, float)) and not isinstance(value, bool) else type(value)
-            if value is None or value != value:
+            if value is None or kind.__name__ in ("NAType", "NaTType") or (kind is float and np.isnan(value)):
                 continue
             first = first or kind
             if kind is not first:
                 return BadInput(
                     f"column {name!r} mixes kinds of values: row {row} is {value!r}, and the rows before it hold "
-                    f"{first.__name__}. Make it one kind: frame[{name!r}].astype(str), or a number in each row"
+                    f"{first.__name__}. Make it one kind, by .astype(str) or by a number in each row"
                 )
-    return BadInput("the frame holds objects that are no numbers, words, truth values or dates")
+    return BadInput("the table holds objects that are no numbers, words, truth values or dates")
 
 
 def _header(path: Path, encoding: str | None) -> tuple[int, str, list[str]]:
