@@ -90,14 +90,14 @@ def test_the_division_depends_on_the_seed_and_the_row_alone():
     ("validation", "test"), [(1.0, 0.0), (-0.1, 0.2), (0.5, 0.5), (float("nan"), 0.1), ("a", 0.1)]
 )
 def test_shares_that_leave_nothing_are_refused(validation, test):
-    with pytest.raises(BadInput, match="validation|test"):
+    with pytest.raises(BadInput, match=r"validation|test"):
         dr.prepare(table(), "y", validation=validation, test=test)
 
 
 def test_a_part_without_rows_is_none_where_none_was_asked_for_and_refused_where_some_were():
     with dr.prepare(table(), "y", validation=0, test=0) as done:
         assert (len(done.train.x), done.validation, done.test) == (ROWS, None, None)
-    with pytest.raises(BadInput, match="2 rows are too few: none falls into the part named .*--validation 0"):
+    with pytest.raises(BadInput, match=r"2 rows are too few: none falls into the part named .*--validation 0"):
         dr.prepare({"a": [1, 2], "y": ["u", "v"]}, "y")
 
 
@@ -111,8 +111,10 @@ def test_the_arrays_leave_the_disk_at_the_end_however_it_comes(tmp_path):
     del done
     gc.collect()
     assert list(tmp_path.iterdir()) == []
-    code = f"import deltarule as dr\ndone = dr.prepare({{'a': [*range(40)], 'y': [0, 1] * 20}}, 'y', folder={str(tmp_path)!r})"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    code = (
+        "import sys, deltarule; d = deltarule.prepare({'a': [*range(40)], 'y': [0, 1] * 20}, 'y', folder=sys.argv[1])"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path], check=True)
     assert list(tmp_path.iterdir()) == []
 
 

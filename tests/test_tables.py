@@ -173,7 +173,7 @@ def test_python_objects_in_an_array_are_never_loaded(tmp_path):
     np.save(tmp_path / "t.npy", np.array([[{}], [1]], object), allow_pickle=True)
     np.savez(tmp_path / "t.npz", a=np.array([{}, 1], object))
     for name in ("t.npy", "t.npz"):
-        with pytest.raises(BadFile, match="not a whole NP. file of numbers or words"):
+        with pytest.raises(BadFile, match=r"not a whole NP. file of numbers or words"):
             Table(tmp_path / name)
 
 
@@ -221,7 +221,7 @@ def test_a_file_that_is_not_there_a_folder_and_a_foreign_ending_are_refused(tmp_
 
 
 def test_a_missing_column_is_named_with_the_nearest():
-    with pytest.raises(BadInput, match="unknown column 'agee'. Did you mean 'age'"):
+    with pytest.raises(BadInput, match=r"unknown column 'agee'. Did you mean 'age'"):
         read(Table({"age": [1], "y": [2]}), ["agee"])
 
 

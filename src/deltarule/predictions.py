@@ -115,7 +115,7 @@ class Evaluation(Record):
     off: float | None
 
     def __str__(self) -> str:
-        said = f"{self.rows:>9} samples   cost {self.cost:.4f}   "
+        said = f"{self.rows:>7} samples   cost {self.cost:.4f}   "
         if self.usual is not None:
             return f"{said}accuracy {self.score:.4f}   (the most frequent class alone {self.usual:.4f})"
         return f"{said}R^2 {self.score:.4f}   off by {self.off:.4g} (root mean square, in the target's units)"
