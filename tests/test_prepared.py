@@ -56,6 +56,17 @@ def test_means_of_the_rows_set_aside_do_not_reach_the_training():
         assert done.recipe.columns[0].mean == pytest.approx(table()["a"][of == 0].mean())
 
 
+def test_rows_left_out_do_not_shift_the_parts_of_those_after_them():
+    frame = table()
+    frame.loc[::7, "b"] = None
+    of = Division(0.15, 0.15, seed=0).of(ROWS)
+    with dr.prepare(frame, "y", missing="drop", dtype="float64") as done:
+        for i, samples in enumerate((done.train, done.validation, done.test)):
+            rows = frame[(of == i) & frame["b"].notna()]
+            np.testing.assert_allclose(done.recipe.columns[0].decode(samples.x[:, 0]), rows["a"], rtol=1e-12)
+            assert np.array(done.recipe.classes)[samples.y].tolist() == rows["y"].tolist()
+
+
 def test_training_on_the_arrays_is_training_on_the_same_numbers_in_memory():
     with dr.prepare(table(), "y", seed=1) as done:
         nets = []

@@ -158,7 +158,7 @@ class Judge:
         if not rows:
             raise BadInput("no rows to judge: each lacks the target, or a value")
         if self.recipe.is_classification:
-            return Evaluation(rows, self.cost / rows, self.right / rows, self.counts.max() / rows, None)
+            return Evaluation(rows, self.cost / rows, self.right / rows, int(self.counts.max()) / rows, None)
         spread = self.squares - self.total**2 / rows
         score = 1 - self.missed / spread if spread > 0 else float(self.missed == 0)
         return Evaluation(
