@@ -20,7 +20,7 @@ ORDER = [
     *("check", "comparison"),
     *("training", "checkpoint", "predictions", "store"),
     *("network",),
-    *("prepared", "recipe", "division", "columns", "tables"),
+    *("prepared", "recipe", "division", "learner", "columns", "tables"),
     *("edits", "rules", "calls"),
     *("trace", "inputs", "history", "watched"),
     *("flow", "blame"),

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from deltarule.columns import MOST_NUMBERED_CLASSES, Column, Learner, in_order, listed
+from deltarule.columns import Column, in_order, listed
 from deltarule.data import Samples
 from deltarule.division import Division
 from deltarule.errors import BadInput, is_count, require, unknown
+from deltarule.learner import MOST_NUMBERED_CLASSES, Learner
 from deltarule.records import Record, text_table
 from deltarule.tables import Batch, Table, arrow
 
@@ -182,7 +183,7 @@ class Recipe(Record):
         >>> recipe.inputs
         ('age', 'city=Bern', 'city=Oslo', 'city=Rome')
         >>> recipe.transform({"city": ["Oslo"], "age": [41]})
-        array([[0.35805743, 0.        , 1.        , 0.        ]], dtype=float32)
+        array([[0.3563405, 0.       , 1.       , 0.       ]], dtype=float32)
         >>> recipe.decode([[0.9, 0.1]])
         array(['no'], dtype='<U3')
         """
