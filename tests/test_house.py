@@ -14,13 +14,14 @@ ROOT = Path(__file__).parent.parent
 SRC = ROOT / "src" / "deltarule"
 
 ORDER = [
-    *("__main__", "cli", "runs"),
+    *("__main__", "cli", "runs", "sources", "settings"),
     *("sklearn",),
     *("formula",),
     *("explain", "walk"),
     *("check", "comparison"),
-    *("training", "checkpoint", "store"),
+    *("training", "checkpoint", "predictions", "store"),
     *("network",),
+    *("prepared", "recipe", "division", "learner", "columns", "tables"),
     *("edits", "rules", "calls"),
     *("trace", "inputs", "history", "watched"),
     *("flow", "blame"),
@@ -102,7 +103,7 @@ def run(code: str) -> str:
 
 
 def test_a_core_install_imports_without_any_extra():
-    extras = ["torch", "matplotlib", "onnx", "pyarrow", "jax", "sympy", "mpmath"]
+    extras = ["torch", "matplotlib", "onnx", "pyarrow", "pandas", "polars", "jax", "sympy", "mpmath"]
     code = f"import sys; sys.modules.update(dict.fromkeys({extras!r})); import deltarule; deltarule.Network([2, 2])"
     run(code)
 

@@ -15,6 +15,7 @@ from drawn import network, samples
 import deltarule as dr
 from deltarule.document import Readable
 from deltarule.history import Series
+from deltarule.predictions import evaluate
 from deltarule.records import RECORDS, ByLayer, Record
 
 KINDS = [
@@ -45,6 +46,10 @@ KINDS = [
     "blame",
     "comparison",
     "history with angles and flow",
+    "column",
+    "recipe",
+    "recipe of an amount",
+    "evaluation",
 ]
 
 
@@ -68,6 +73,8 @@ def records():
         steps=np.array([1, 11]), every=10, activations=("relu", "sigmoid"),
         moved=values, delta=values, speed=values, saturated=values, dead=values,
     )  # fmt: skip
+    table = {"size": [1.5, 2, 3], "city": ["Rome", "Oslo", "Rome"], "y": ["a", "b", "a"]}
+    recipe = dr.Recipe.fit(table, "y", missing="median")
     made = [
         history,
         double.fit(x, y, epochs=2),
@@ -96,6 +103,10 @@ def records():
         edited.blame(),
         dr.compare_rules(split, ["transpose", lambda delta, W: delta @ W], hidden=[3], epochs=2, seeds=1),
         double.fit(x, y, epochs=2, rule="random", watch=True),
+        recipe.columns[0],
+        recipe,
+        dr.Recipe.fit(table, "size"),
+        evaluate(dr.Network([3, 2], seed=0), recipe, recipe.samples(table)),
     ]
     return dict(zip(KINDS, made, strict=True))
 

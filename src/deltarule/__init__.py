@@ -21,6 +21,9 @@ from deltarule.history import History
 from deltarule.inits import INITS
 from deltarule.network import Network
 from deltarule.optimizers import SGD, Adam, AdamHat, AdamW, Momentum, Nesterov, Optimizer, RMSProp
+from deltarule.predictions import Evaluation
+from deltarule.prepared import Prepared, prepare
+from deltarule.recipe import Recipe
 from deltarule.remedies import Change, Remedy
 from deltarule.schedules import Constant, Cosine, EarlyStopping, Inverse, OnPlateau, Schedule
 from deltarule.store import load
@@ -52,6 +55,7 @@ __all__ = [
     "Derivation",
     "Diverged",
     "EarlyStopping",
+    "Evaluation",
     "Explanation",
     "Fault",
     "Flow",
@@ -64,7 +68,9 @@ __all__ = [
     "NoSuchLayer",
     "OnPlateau",
     "Optimizer",
+    "Prepared",
     "RMSProp",
+    "Recipe",
     "Remedy",
     "Schedule",
     "Step",
@@ -78,5 +84,6 @@ __all__ = [
     "derive",
     "explain",
     "load",
+    "prepare",
     "rules",
 ]

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from deltarule import runs
 from deltarule.errors import DeltaruleError
+from deltarule.settings import usual_settings
 
 app = typer.Typer(
     help="Backpropagation you can train with, see, check and change.",
@@ -21,58 +22,127 @@ app = typer.Typer(
 )
 out = Console(highlight=False, soft_wrap=True)
 
+Encoding = Annotated[str | None, typer.Option(help="Of a CSV file that is not UTF-8: cp1252, utf-16, ...")]
+Unseen = Annotated[
+    str, typer.Option(help="A word that was not there in training: error, or zeros, none of those known.")
+]
+Progress = Annotated[bool, typer.Option(help="A bar, where this is a terminal.")]
 Data = Annotated[Optional[Path], typer.Option("--data", help="The folder of MNIST's four IDX files.")]  # noqa: UP045
 
 
 @app.command()
 def train(
-    dataset: Annotated[str, typer.Argument(help="digits (embedded) or mnist (with --data DIR).")],
+    dataset: Annotated[str, typer.Argument(help="digits (embedded), mnist (with --data DIR), or a table's file.")],
     run: Annotated[Path, typer.Option("--out", help="The run's folder; an unfinished run in it goes on.")],
     data: Data = None,
-    hidden: Annotated[str, typer.Option(help="Widths of the hidden layers: 30, or 256,256. Empty: none.")] = "30",
-    activation: Annotated[str, typer.Option(help="Of the hidden layers.")] = "sigmoid",
+    hidden: Annotated[
+        str | None, typer.Option(help="Widths of the hidden layers: 30, or 256,256. Empty: none. [30; table: 64]")
+    ] = None,
+    activation: Annotated[str | None, typer.Option(help="Of the hidden layers. [sigmoid; table: relu]")] = None,
     output: Annotated[str | None, typer.Option(help="Of the output; as the cost asks, if not given.")] = None,
-    cost: Annotated[str, typer.Option(help="quadratic, cross_entropy, log_likelihood, ...")] = "quadratic",
+    cost: Annotated[
+        str | None,
+        typer.Option(help="quadratic, cross_entropy, log_likelihood, ... [quadratic; table: by the target]"),
+    ] = None,
     init: Annotated[str, typer.Option(help="auto, nielsen, nielsen_scaled, lecun, orthogonal, zeros.")] = "auto",
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
-    epochs: Annotated[int, typer.Option(help="How many passes over the training data.")] = 30,
-    batch: Annotated[int, typer.Option(help="Samples in a step.")] = 10,
-    optimizer: Annotated[str, typer.Option(help="sgd, momentum, nesterov, rmsprop, adam, adamw.")] = "sgd",
-    eta: Annotated[float, typer.Option(help="The learning rate.")] = 3.0,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training data. [30; table: 200]")] = None,
+    batch: Annotated[int | None, typer.Option(help="Samples in a step. [10; table: 32]")] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(help="sgd, momentum, nesterov, rmsprop, adam, adamw. [sgd; table: adam]")
+    ] = None,
+    eta: Annotated[float | None, typer.Option(help="The learning rate. [3.0; table: 0.002]")] = None,
     l2: Annotated[float, typer.Option(help="l2/2 sum W^2 is added to the mean cost.")] = 0.0,
     l1: Annotated[float, typer.Option(help="l1 sum |W| is added to the mean cost.")] = 0.0,
     dropout: Annotated[float, typer.Option(help="The share of hidden units silenced in a step.")] = 0.0,
     schedule: Annotated[str, typer.Option(help="constant, inverse, cosine, on_plateau.")] = "constant",
-    patience: Annotated[int, typer.Option(help="Stop early after so many epochs without improvement; 0: never.")] = 0,
+    patience: Annotated[
+        int | None,
+        typer.Option(help="Stop early after so many epochs without improvement; 0: never. [0; table: 20]"),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bits.")] = 0,
     rule: Annotated[str, typer.Option(help="transpose, inverse, random, direct, sign, kolen_pollack.")] = "transpose",
     watch: Annotated[int, typer.Option(help="Record the error's flow in every k-th step; 0: never.")] = 0,
-    progress: Annotated[bool, typer.Option(help="A bar, where this is a terminal.")] = True,
+    target: Annotated[str | None, typer.Option(help="Table: the column to predict.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Table: classification or regression; by the target, if not given.")
+    ] = None,
+    missing: Annotated[str, typer.Option(help="Table: error, mean, median, indicator or drop.")] = "error",
+    missing_word: Annotated[
+        list[str], typer.Option(help="Table: one more word for a missing value; may be repeated.")
+    ] = [],  # noqa: B006
+    without: Annotated[list[str], typer.Option(help="Table: a column to leave out; may be repeated.")] = [],  # noqa: B006
+    category: Annotated[
+        list[str], typer.Option(help="Table: a column of numbers to take as words; may be repeated.")
+    ] = [],  # noqa: B006
+    dates: Annotated[str, typer.Option(help="Table: error, or number: days since 1970.")] = "error",
+    most_words: Annotated[int, typer.Option(help="Table: the most different words that a column may have.")] = 100,
+    encoding: Encoding = None,
+    validation: Annotated[float, typer.Option(help="Table: the share of the rows to choose by.")] = 0.15,
+    test: Annotated[float, typer.Option(help="Table: the share of the rows to be judged on.")] = 0.15,
+    progress: Progress = True,
 ) -> None:
-    """Train a network on a data set; the run's folder holds all that is needed to do it again."""
-    settings = runs.Settings(
-        dataset, str(data) if data else None, runs.widths(hidden), activation, output, cost, init, dtype, epochs,
-        batch, optimizer, eta, l2, l1, dropout, schedule, patience, seed, rule, watch,
+    """Train a network on a data set; the run's folder holds all that is needed to do it again.
+
+    A table is a file: .csv, .tsv (both also .gz), .parquet, .npz or .npy. Its --target decides between classification
+    and regression; words become one-hot, numbers are standardised, and the run keeps how.
+    """
+    reading = None
+    if target is not None or runs.is_a_table(dataset):
+        reading = runs.reading(
+            dataset, target, task=task, missing=missing, missing_words=missing_word, without=without,
+            category=category, dates=dates, most_words=most_words, encoding=encoding, validation=validation,
+            test=test,
+        )  # fmt: skip
+        dataset = str(Path(dataset).resolve())
+    settings = usual_settings(
+        dataset, reading, data=str(data) if data else None, hidden=None if hidden is None else runs.widths(hidden),
+        activation=activation, output=output, cost=cost, init=init, dtype=dtype, epochs=epochs, batch=batch,
+        optimizer=optimizer, eta=eta, l2=l2, l1=l1, dropout=dropout, schedule=schedule, patience=patience, seed=seed,
+        rule=rule, watch=watch,
     )  # fmt: skip
     result = runs.train(settings, run, progress=progress)
+    if result.recipe is not None:
+        out.print(str(result.recipe), markup=False)
     out.print(str(result.network))
     out.print(str(result.history))
     if result.history.flow is not None:
         out.print(str(result.history.flow))
     if result.history.stopped == "interrupted":
         out.print("Interrupted. The same command goes on from the last whole epoch.")
-    out.print(f"accuracy on the test data: {result.accuracy:.4f}")
-    out.print(f"written to {run}: network, history, settings")
+    out.print(result.test, markup=False)
+    out.print(f"written to {run}: network, history, settings{', recipe' if result.recipe else ''}", markup=False)
 
 
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run's folder, or a network file.")],
-    dataset: Annotated[str, typer.Argument(help="digits or mnist.")],
+    dataset: Annotated[
+        str | None, typer.Argument(help="digits, mnist, or a table's file; the run's own, if not given.")
+    ] = None,
     data: Data = None,
+    unseen: Unseen = "error",
+    encoding: Encoding = None,
+    progress: Progress = True,
 ) -> None:
-    """The cost and accuracy of a trained network on each part of a data set."""
-    out.print(runs.evaluate(run, dataset, data))
+    """The cost and accuracy of a trained network on each part of a data set, or on a table."""
+    out.print(runs.evaluate(run, dataset, data, unseen, encoding, progress), markup=False)
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="The folder of a run that was trained on a table.")],
+    table: Annotated[Path, typer.Argument(help="A table with the columns that the run was trained on.")],
+    file: Annotated[Path, typer.Option("--out", help="Write the predictions to this file: .csv or .parquet.")],
+    keep: Annotated[
+        list[str], typer.Option(help="A column of the table to write beside them; may be repeated.")
+    ] = [],  # noqa: B006
+    unseen: Unseen = "error",
+    encoding: Encoding = None,
+    progress: Progress = True,
+) -> None:
+    """Write what a trained network says of each row of a table: the class and its probabilities, or the value."""
+    out.print(runs.predict(run, table, file, tuple(keep), unseen, encoding, progress), markup=False)
 
 
 @app.command()
@@ -159,7 +229,7 @@ def compare_rules(
     seeds: Annotated[int, typer.Option(help="How many seeds each.")] = 5,
     report: Annotated[Path | None, typer.Option("--out", help="Write all figures to this file, as JSON.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw learning curves and angles: a PNG, SVG or PDF.")] = None,
-    progress: Annotated[bool, typer.Option(help="A bar, where this is a terminal.")] = True,
+    progress: Progress = True,
 ) -> None:
     """Train with every rule that can carry the error back, under one protocol: accuracy, curves, angles."""
     found = runs.compare_rules(

@@ -1,12 +1,13 @@
-"""Data sets: the embedded handwritten digits, and MNIST or any other set in IDX files."""
+"""Data sets: the embedded handwritten digits, MNIST, and arrays in IDX, NPY and NPZ files."""
 
 from __future__ import annotations
 
 import gzip
 import math
+import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +48,7 @@ def digits(dtype: Any = "float32") -> Split:
     from sklearn.model_selection import train_test_split
 
     x, y = load_digits(return_X_y=True)
-    x = (x / 16).astype(_float(dtype))
+    x = (x / 16).astype(float_named(dtype))
     x, x_test, y, y_test = train_test_split(x, y, test_size=300, random_state=0, stratify=y)
     x, x_val, y, y_val = train_test_split(x, y, test_size=300, random_state=0, stratify=y)
     return Split(Samples(x, y), Samples(x_val, y_val), Samples(x_test, y_test))
@@ -62,7 +63,7 @@ def mnist(folder: str | Path, dtype: Any = "float32") -> Split:
 
     Source: Y. LeCun, C. Cortes, C. Burges, The MNIST database of handwritten digits.
     """
-    dtype = _float(dtype)
+    dtype = float_named(dtype)
     x, y = _images(folder, "train", dtype)
     if len(x) < 60_000:
         raise BadFile(f"{folder}: {len(x)} training images; MNIST has 60000")
@@ -70,7 +71,8 @@ def mnist(folder: str | Path, dtype: Any = "float32") -> Split:
     return Split(Samples(x[:50_000], y[:50_000]), Samples(x[50_000:], y[50_000:]), Samples(x_test, y_test))
 
 
-def _float(dtype: Any) -> np.dtype[Any]:
+def float_named(dtype: Any) -> np.dtype[Any]:
+    """The dtype of this name, float32 or float64. Raises BadInput for any other."""
     name = getattr(dtype, "__name__", str(dtype))
     if name not in ("float32", "float64"):
         raise unknown("dtype", name, ("float32", "float64"))
@@ -134,6 +136,75 @@ def read_idx(path: str | Path) -> Array:
     return values.astype(dtype.newbyteorder("="))
 
 
+def read_npy(path: str | Path) -> Array:
+    """The array in an NPY file, memory-mapped: its rows are read when they are used.
+
+    Raises BadFile where the file is not that, or holds Python objects.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "x.npy"
+    >>> np.save(path, np.arange(6.0).reshape(3, 2))
+    >>> type(read_npy(path)).__name__, read_npy(path).shape
+    ('memmap', (3, 2))
+    """
+    try:
+        array = np.lib.format.open_memmap(path, mode="r")
+    except FileNotFoundError as error:
+        raise BadFile(f"{path}: no such file") from error
+    except (OSError, ValueError) as error:
+        raise BadFile(f"{path}: not a whole NPY file of numbers or words ({error})") from error
+    return array
+
+
+def read_npz(path: str | Path) -> dict[str, Array]:
+    """The arrays in an NPZ file by their names; memory-mapped as `numpy.savez` writes them.
+
+    One that `numpy.savez_compressed` wrote is unpacked into memory, for compressed bytes cannot be mapped.
+    Raises BadFile where the file is not that, or holds Python objects.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "set.npz"
+    >>> np.savez(path, x=np.eye(2), y=np.array(["no", "yes"]))
+    >>> {name: type(array).__name__ for name, array in read_npz(path).items()}
+    {'x': 'memmap', 'y': 'memmap'}
+    """
+    arrays = {}
+    try:
+        with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
+            for member in archive.infolist():
+                name = member.filename.removesuffix(".npy")
+                if member.compress_type == zipfile.ZIP_STORED:
+                    arrays[name] = _mapped(file, member.header_offset)
+                else:
+                    with archive.open(member) as packed:
+                        arrays[name] = np.lib.format.read_array(packed, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise BadFile(f"{path}: no such file") from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise BadFile(f"{path}: not a whole NPZ file of numbers or words ({error})") from error
+    return arrays
+
+
+def _mapped(file: BinaryIO, header_offset: int) -> Array:
+    """An array that is stored in a zip file as it is: where its member's header ends, an NPY file begins."""
+    file.seek(header_offset + 26)  # the lengths of the name and of the extra field end the member's 30 bytes
+    name, extra = np.frombuffer(file.read(4), "<u2")
+    file.seek(header_offset + 30 + int(name) + int(extra))
+    version = np.lib.format.read_magic(file)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in read:
+        raise ValueError(f"NPY version {version}")
+    shape, fortran, dtype = read[version](file)
+    if dtype.hasobject:
+        raise ValueError("an array of Python objects")
+    if 0 in shape or shape == ():
+        return np.fromfile(file, dtype, math.prod(shape)).reshape(shape)
+    return np.memmap(file, dtype, "r", file.tell(), shape, "F" if fortran else "C")
+
+
+SETS = ("digits", "mnist")
+
+
 def named(name: str, folder: str | Path | None = None, dtype: Any = "float32") -> Split:
     """A data set by the name that the command line uses: "digits", or "mnist" with its folder."""
     if name == "digits":
@@ -142,4 +213,4 @@ def named(name: str, folder: str | Path | None = None, dtype: Any = "float32") -
         if folder is None:
             raise BadInput("mnist needs the folder of its four IDX files: --data DIR")
         return mnist(folder, dtype)
-    raise unknown("data set", name, ("digits", "mnist"))
+    raise unknown("data set", name, SETS, ", or a table: FILE.csv --target COLUMN")

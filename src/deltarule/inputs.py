@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -81,6 +82,8 @@ def _require_finite(array: Array, given: Array, name: str) -> None:
 def samples(net: Network, x: Any) -> Array:
     """x as (N, n_0) in the network's dtype. Raises BadInput that says what came."""
     width, array = net.sizes[0], _array(x, "x")
+    if array.dtype.kind == "O" and hasattr(x, "columns"):
+        array = _side_by_side(x)
     shape = array.shape
     if shape == ():
         raise BadInput(f"x is {_brief(x)}; expected (N, {width}), a row a sample and {width} numbers a row")
@@ -95,6 +98,25 @@ def samples(net: Network, x: Any) -> Array:
             f"as the network's sizes {net.sizes} say{hint}"
         )
     return numbers(array, "x", net.dtype)
+
+
+def _side_by_side(frame: Any) -> Array:
+    """The columns of a frame of more than one type, as numbers. Raises BadInput with the name of one of words."""
+    columns = []
+    for i, name in enumerate(frame.columns):
+        column = frame.iloc[:, i] if hasattr(frame, "iloc") else frame.to_series(i)
+        values = np.asarray(column)
+        if values.dtype.kind == "O" and not any(isinstance(value, str) for value in values):
+            empty = {"na_value": np.nan} if hasattr(frame, "iloc") else {}
+            with suppress(ValueError, TypeError):
+                values = column.to_numpy(**empty).astype(float)
+        if values.dtype.kind not in "fiub":
+            raise BadInput(
+                f"column {name!r} of x holds words or other objects, not numbers; a recipe makes numbers of them: "
+                f"deltarule.Recipe.fit(frame, target)"
+            )
+        columns.append(values)
+    return np.column_stack(columns)
 
 
 def _brief(value: Any) -> str:

@@ -3,6 +3,7 @@
 network.safetensors   the network as trained
 history.json          cost and accuracy of every epoch
 settings.json         what it was trained with, and the program's version
+recipe.json           of a table: how its rows become the network's inputs and targets
 checkpoint/           the state after the last epoch, from which an unfinished run goes on
 """
 
@@ -16,10 +17,13 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import deltarule
-from deltarule import data
+from deltarule import data, sources
 from deltarule.check import CheckReport
 from deltarule.check import check as check_backward
+from deltarule.columns import listed
 from deltarule.comparison import Comparison
 from deltarule.comparison import compare_rules as compare
 from deltarule.document import Readable
@@ -30,51 +34,27 @@ from deltarule.formula import derive
 from deltarule.history import History
 from deltarule.network import Network
 from deltarule.optimizers import OPTIMIZERS, SGD, Optimizer
+from deltarule.predictions import evaluate as evaluated
+from deltarule.predictions import predict as write_predictions
+from deltarule.prepared import Prepared
+from deltarule.recipe import Reading, Recipe
 from deltarule.schedules import EarlyStopping
+from deltarule.settings import USUAL_OUTPUT, Settings
 from deltarule.store import load, write_whole
+from deltarule.tables import Table, is_table
 
 NETWORK, HISTORY, SETTINGS, CHECKPOINT = "network.safetensors", "history.json", "settings.json", "checkpoint"
-USUAL_OUTPUT = {
-    "cross_entropy": "sigmoid",
-    "log_likelihood": "softmax",
-    "poisson": "softplus",
-    "poisson_deviance": "exp",
-}
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What `deltarule train` was asked for."""
-
-    dataset: str
-    data: str | None = None
-    hidden: tuple[int, ...] = (30,)
-    activation: str = "sigmoid"
-    output: str | None = None
-    cost: str = "quadratic"
-    init: str = "auto"
-    dtype: str = "float32"
-    epochs: int = 30
-    batch: int = 10
-    optimizer: str = "sgd"
-    eta: float = 3.0
-    l2: float = 0.0
-    l1: float = 0.0
-    dropout: float = 0.0
-    schedule: str = "constant"
-    patience: int = 0
-    seed: int = 0
-    rule: str = "transpose"
-    watch: int = 0
+RECIPE = "recipe.json"
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a run has come to."""
+    """What a run has come to; `test` says how good it is on the test data."""
 
     network: Network
     history: History
-    accuracy: float
+    test: str
+    recipe: Recipe | None = None
 
 
 def widths(text: str) -> tuple[int, ...]:
@@ -89,23 +69,74 @@ def widths(text: str) -> tuple[int, ...]:
         raise BadInput(f"hidden is {text!r}; expected widths such as 30 or 256,256") from error
 
 
+def is_a_table(name: str) -> bool:
+    """Whether a data set's name is that of a table's file."""
+    return name not in data.SETS and is_table(name)
+
+
+def reading(source: str, target: str | None, **given: Any) -> Reading:
+    """How a table is to be read. Raises BadInput with the table's columns where the target is not named."""
+    if source in data.SETS:
+        raise BadInput(f"{source} has its own target; --target {target} is for a table: FILE.csv --target {target}")
+    if target is None:
+        names = Table(source, encoding=given["encoding"]).names
+        raise BadInput(f"{source}: which column is to be predicted? --target one of: {listed(names, 20)}")
+    return Reading(target, **given)
+
+
 def train(settings: Settings, folder: Path, progress: bool = True) -> Result:
     """Train as the settings say and write the run; an unfinished run in the folder goes on."""
-    written = {"program": f"deltarule {deltarule.__version__}", **asdict(settings)}
     _require_same_run(folder, settings)
     if folder.exists() and not folder.is_dir():
         raise BadInput(f"{folder} is a file; a run is a folder")
-    split = data.named(settings.dataset, settings.data, settings.dtype)
-    n_out = len(set(split.train.y.tolist()))
-    output = settings.output or USUAL_OUTPUT.get(settings.cost, "sigmoid")
-    sizes = [split.train.x.shape[1], *settings.hidden, n_out]
-    net = Network(sizes, settings.activation, output, settings.cost, settings.init, settings.dtype, settings.seed)
     optimizer = _optimizer(settings.optimizer, settings.eta)
-    stopping = EarlyStopping(settings.patience) if settings.patience else None
-    before = (folder / SETTINGS).read_bytes() if (folder / SETTINGS).exists() else None
-    write_whole(folder / SETTINGS, json.dumps(written, indent=1).encode())
+    if settings.reading is not None:
+        _network(settings, 1, settings.reading.task != "regression", 2)  # what cannot be is refused before the work
+    with sources.training(settings, folder, progress) as (split, recipe):
+        if recipe is None:
+            net = _network(settings, split.train.x.shape[1], True, len(set(split.train.y.tolist())))
+        else:
+            net = _network(settings, split.train.x.shape[1], recipe.is_classification, recipe.n_out)
+        history = _fit(net, settings, folder, split, recipe, optimizer, progress)
+        if recipe is not None and recipe.is_classification:
+            net.classes = np.array(recipe.classes)  # trained by their numbers, they are now known by their names
+        net.save(folder / NETWORK)
+        write_whole(folder / HISTORY, json.dumps(history.to_dict()).encode())
+        if split.test is None:
+            return Result(net, history, "no rows were set aside to test on", recipe)
+        if recipe is None:
+            return Result(net, history, f"accuracy on the test data: {net.score(*split.test):.4f}")
+        return Result(net, history, f"on the test data: {str(evaluated(net, recipe, split.test)).strip()}", recipe)
+
+
+def _network(settings: Settings, n_in: int, classes: bool, n_out: int) -> Network:
+    """The network that the settings ask for, untrained."""
+    cost = settings.cost or ("log_likelihood" if classes else "quadratic")
+    usual = USUAL_OUTPUT.get(cost, "sigmoid" if classes else "identity")
+    sizes = [n_in, *settings.hidden, n_out if classes else 1]
+    return Network(
+        sizes, settings.activation, settings.output or usual, cost, settings.init, settings.dtype, settings.seed
+    )
+
+
+def _fit(
+    net: Network,
+    settings: Settings,
+    folder: Path,
+    split: data.Split | Prepared,
+    recipe: Recipe | None,
+    optimizer: Optimizer,
+    progress: bool,
+) -> History:
+    """Train, with the settings and the recipe written before; they are taken back where nothing was trained."""
+    written = {SETTINGS: {"program": f"deltarule {deltarule.__version__}", **asdict(settings)}}
+    if recipe is not None:
+        written[RECIPE] = recipe.to_dict()
+    before = {name: (folder / name).read_bytes() if (folder / name).exists() else None for name in written}
+    for name, new in written.items():
+        write_whole(folder / name, json.dumps(new, indent=1).encode())
     try:
-        history = net.fit(
+        return net.fit(
             *split.train,
             epochs=settings.epochs,
             batch_size=settings.batch,
@@ -117,17 +148,15 @@ def train(settings: Settings, folder: Path, progress: bool = True) -> Result:
             rule=settings.rule,
             watch=settings.watch,
             schedule=settings.schedule,
-            early_stopping=stopping,
+            early_stopping=EarlyStopping(settings.patience) if settings.patience else None,
             checkpoint=folder / CHECKPOINT,
             progress=progress,
         )
     except DeltaruleError as error:
         if not (isinstance(error, Diverged) and (folder / CHECKPOINT).exists()):
-            _take_back(folder / SETTINGS, before)  # nothing was trained with these settings
+            for name, content in before.items():  # nothing was trained with these settings
+                _take_back(folder / name, content)
         raise
-    net.save(folder / NETWORK)
-    write_whole(folder / HISTORY, json.dumps(history.to_dict()).encode())
-    return Result(net, history, net.score(*split.test))
 
 
 def _optimizer(name: str, eta: float) -> Optimizer:
@@ -167,8 +196,9 @@ def settings_of(folder: Path) -> Settings:
     kept = _json(folder / SETTINGS)
     kept.pop("program", None)
     try:
-        settings = Settings(**{**kept, "hidden": tuple(kept["hidden"])})
-    except (TypeError, KeyError) as error:
+        reading = None if kept.get("reading") is None else Reading(**kept["reading"])
+        settings = Settings(**{**kept, "hidden": tuple(kept["hidden"]), "reading": reading})
+    except (TypeError, KeyError, BadInput) as error:
         raise BadFile(f"{folder / SETTINGS}: not the settings of a run ({error})") from error
     if not isinstance(settings.dataset, str) or not isinstance(settings.data, (str, type(None))):
         raise BadFile(f"{folder / SETTINGS}: its data set {settings.dataset!r}, {settings.data!r} is not a name")
@@ -201,25 +231,74 @@ def _json(path: Path) -> dict[str, Any]:
     return kept
 
 
-def _split(run: Path, dataset: str | None, folder: Path | None, net: Network) -> data.Split:
-    """The data named, or else those that the run was trained on."""
-    if dataset is None:
-        settings = settings_of(run) if run.is_dir() else None
-        if settings is None:
-            raise BadInput("a network file does not say on which data: --dataset digits")
-        dataset, folder = settings.dataset, folder or (Path(settings.data) if settings.data else None)
-    return data.named(dataset, folder, net.dtype)
+def recipe_of(run: Path, net: Network) -> Recipe | None:
+    """The recipe of a run that was trained on a table. Raises BadFile where it is not the network's."""
+    path = run / RECIPE
+    if not path.exists():
+        return None
+    try:
+        recipe = Recipe.from_dict(_json(path))
+        size = (len(recipe.inputs), recipe.n_out)
+    except (BadFile, AttributeError, TypeError) as error:
+        raise BadFile(f"{path}: {error}") from error
+    if size != (net.sizes[0], net.sizes[-1]):
+        raise BadFile(f"{path}: a recipe for {size[0]} inputs and {size[1]} outputs; the network is {net.sizes}")
+    return recipe
 
 
-def evaluate(run: Path, dataset: str, folder: Path | None = None) -> str:
-    """The cost and accuracy of a run's network on each part of a data set."""
+def _some(run: Path, net: Network, dataset: str | None, folder: Path | None, count: int) -> data.Samples:
+    """Samples to train on, of the data named or else of the run's own; of a table only the first `count`."""
+    settings = settings_of(run) if run.is_dir() else None
+    recipe = recipe_of(run, net)
+    if dataset is None and settings is None:
+        raise BadInput("a network file does not say on which data: --dataset digits")
+    return sources.some(settings, recipe, dataset, folder, net.dtype, count)
+
+
+def evaluate(
+    run: Path,
+    dataset: str | None,
+    folder: Path | None = None,
+    unseen: str = "error",
+    encoding: str | None = None,
+    progress: bool = True,
+) -> str:
+    """The cost and accuracy of a run's network on each part of a data set, or on a table."""
     net = network_of(run)
-    parts = data.named(dataset, folder, net.dtype)
-    lines = [
-        f"{name:<11}{len(part.x):>7} samples   cost {net.mean_cost(*part):.4f}   accuracy {net.score(*part):.4f}"
-        for name, part in zip(parts._fields, parts, strict=True)
-    ]
-    return "\n".join([str(net), *lines])
+    settings = settings_of(run) if run.is_dir() and (dataset is None or (run / RECIPE).exists()) else None
+    if dataset is None and settings is None:
+        raise BadInput("a network file does not say on which data: name digits, or mnist with --data DIR")
+    recipe = recipe_of(run, net)
+    found = sources.judge(net, settings, recipe, dataset, folder, unseen, encoding, progress)
+    return "\n".join([str(net), *(f"{name:<11}{said}" for name, said in found.items())])
+
+
+def predict(
+    run: Path,
+    table: Path,
+    out: Path,
+    keep: tuple[str, ...] = (),
+    unseen: str = "error",
+    encoding: str | None = None,
+    progress: bool = True,
+) -> str:
+    """Write what a run's network says of each row of a table; return what was done, in a sentence."""
+    net = network_of(run)
+    recipe = recipe_of(run, net)
+    if recipe is None:
+        raise BadInput(f"{run} was not trained on a table: it has no {RECIPE}, which says how rows become inputs")
+    require_place(out)
+    rows, blank = write_predictions(
+        net,
+        recipe,
+        Table(table, missing_words=recipe.missing_words, encoding=encoding),
+        out,
+        keep=keep,
+        unseen=unseen,
+        progress=progress,
+    )
+    left = f", {blank} of them blank for a missing value" if blank else ""
+    return f"{rows} rows{left}, written to {out}"
 
 
 def check(run: Path, dataset: str | None, folder: Path | None, samples: int) -> CheckReport:
@@ -227,14 +306,14 @@ def check(run: Path, dataset: str | None, folder: Path | None, samples: int) -> 
     if samples < 1:
         raise BadInput(f"samples is {samples}; expected 1 or more")
     net = network_of(run)
-    x, y = _split(run, dataset, folder, net).train
+    x, y = _some(run, net, dataset, folder, samples)
     return check_backward(net, x[:samples], y[:samples])
 
 
 def flow(run: Path, dataset: str | None, folder: Path | None) -> Flow:
     """Where the error goes in a run's network, over up to 1 000 samples of the training data."""
     net = network_of(run)
-    x, y = _split(run, dataset, folder, net).train
+    x, y = _some(run, net, dataset, folder, 1000)
     return net.backprop(x[:1000], y[:1000]).flow()
 
 
@@ -299,12 +378,12 @@ def explain(
                 f"train {dataset} --out RUN"
             )
         say("No RUN given: training 64-30-10 on the embedded digits for 5 epochs, to have a network to explain.\n")
-        net, split = Network([64, 30, 10], seed=0), data.digits("float32")
-        net.fit(*split.train, epochs=5, optimizer=SGD(3.0), progress=False)
+        net, train = Network([64, 30, 10], seed=0), data.digits("float32").train
+        net.fit(*train, epochs=5, optimizer=SGD(3.0), progress=False)
     else:
         net = network_of(run)
-        split = _split(run, dataset, folder, net)
-    walk = explain_layer(net, *split.train, layer=layer, sample=sample, neuron=neuron)
+        train = _some(run, net, dataset, folder, max(sample + 1, 1000))
+    walk = explain_layer(net, *train, layer=layer, sample=sample, neuron=neuron)
     return [walk, derive(net, layer)] if symbolic else [walk]
 
 

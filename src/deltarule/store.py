@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -26,13 +27,14 @@ VERSION = 1
 Pair = tuple[Callable[[Any], Any], Callable[[Any], Any]]
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that at every moment, a crash included, its name holds the old content or the new."""
+@contextmanager
+def whole(path: Path) -> Iterator[BinaryIO]:
+    """A file to write so that at every moment, a crash included, its name holds the old content or the new."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     try:
         with open(part, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
@@ -44,6 +46,12 @@ def write_whole(path: Path, content: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all."""
+    with whole(path) as file:
+        file.write(content)
 
 
 def pack(tensors: dict[str, Array], header: dict[str, Any]) -> bytes:
