@@ -15,6 +15,7 @@ SRC = ROOT / "src" / "deltarule"
 
 ORDER = [
     *("__main__", "cli", "runs"),
+    *("interop",),
     *("formula",),
     *("explain", "walk"),
     *("check", "comparison"),
@@ -64,7 +65,7 @@ def imports(path: Path, everywhere: bool) -> set[str]:
 
 
 def rooms() -> list[tuple[str, Path]]:
-    paths = [*SRC.glob("*.py"), *(SRC / "kernels").glob("*.py"), *(SRC / "formula").glob("*.py")]
+    paths = [*SRC.glob("*.py"), *(SRC / "kernels").glob("*.py"), *(SRC / "formula").glob("*.py"), *(SRC / "interop").glob("*.py")]
     named = [(path.stem if path.parent == SRC else path.parent.name, path) for path in paths]
     return [(room, path) for room, path in named if room != "__init__"]
 
@@ -96,7 +97,7 @@ def run(code: str) -> str:
 
 
 def test_a_core_install_imports_without_any_extra():
-    extras = ["torch", "matplotlib", "onnx", "pyarrow", "jax", "sympy", "mpmath"]
+    extras = ["torch", "matplotlib", "onnx", "skl2onnx", "pyarrow", "jax", "sympy", "mpmath"]
     code = f"import sys; sys.modules.update(dict.fromkeys({extras!r})); import deltarule; deltarule.Network([2, 2])"
     run(code)
 

@@ -1,0 +1,10 @@
+"""Networks out of deltarule and into it: ONNX, PyTorch, C; and our numeric check for any PyTorch module.
+
+PyTorch and ONNX are imported when a function needs them, and asked for by name where they are not installed.
+
+>>> from deltarule.interop import to_onnx
+"""
+
+from deltarule.interop.onnx_model import to_onnx
+
+__all__ = ["to_onnx"]
