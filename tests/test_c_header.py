@@ -218,7 +218,7 @@ def test_two_networks_in_one_program_and_names_that_c_takes(tmp_path):
     to_c(two, tmp_path / "other.h", name="784 é")
     x, y = samples(one, 2)
     shutil.copy(tmp_path / "my net-1.h", tmp_path / "first.h")
-    more = "net_784___predict(x[i], a); put(\"b\", a, 1); my_net_1_predict(x[i], a); put(\"c\", a, 1);"
+    more = 'net_784___predict(x[i], a); put("b", a, 1); my_net_1_predict(x[i], a); put("c", a, 1);'
     source = f'#include "{tmp_path}/first.h"\n#include "{tmp_path}/other.h"\n'
     to_c(one, tmp_path / "net.h")
     (tmp_path / "both.h").write_text(source + (tmp_path / "net.h").read_text())
@@ -246,7 +246,8 @@ def test_nothing_is_computed_in_double_for_float32(tmp_path):
             "{ net_predict(x, y); return net_learn(p, x, y, 0.1f, t); }\n"
         )
         command = ["gcc", "-std=c99", *STRICT, "-Wdouble-promotion", "-Wunsuffixed-float-constants", "-c"]
-        built = subprocess.run([*command, tmp_path / "main.c", "-o", tmp_path / "main.o"], capture_output=True, text=True)
+        command += [tmp_path / "main.c", "-o", tmp_path / "main.o"]
+        built = subprocess.run(command, capture_output=True, text=True)
         assert built.returncode == 0, built.stderr
 
 

@@ -65,7 +65,12 @@ def imports(path: Path, everywhere: bool) -> set[str]:
 
 
 def rooms() -> list[tuple[str, Path]]:
-    paths = [*SRC.glob("*.py"), *(SRC / "kernels").glob("*.py"), *(SRC / "formula").glob("*.py"), *(SRC / "interop").glob("*.py")]
+    paths = [
+        *SRC.glob("*.py"),
+        *(SRC / "kernels").glob("*.py"),
+        *(SRC / "formula").glob("*.py"),
+        *(SRC / "interop").glob("*.py"),
+    ]
     named = [(path.stem if path.parent == SRC else path.parent.name, path) for path in paths]
     return [(room, path) for room, path in named if room != "__init__"]
 

@@ -193,7 +193,7 @@ def test_more_refusals():
         from_torch(nn.Linear(2, 2), output="softmax", cost="cross_entropy")
     with pytest.raises(dr.BadInput, match="bfloat16"):
         from_torch(nn.Linear(2, 2).bfloat16())
-    with pytest.raises(dr.BadInput, match="cannot be taken.*Sequential"):
+    with pytest.raises(dr.BadInput, match=r"cannot be taken.*Sequential"):
         from_torch(nn.LSTM(2, 2))
     own = dr.Network([2, 3, 1], (lambda z: z**3, lambda z: 3 * z**2), "identity")
     with pytest.raises(dr.BadInput, match="layer 1 has an activation of your own"):

@@ -186,7 +186,8 @@ def c_header(net: Network, name: str, backward: bool) -> str:
     if backward:
         code += [BACK, DESCEND, _trace(net), _backprop(net), _learn(net)]
     fields = "".join(f"    REAL W{l}[{n[l]}L * {n[l - 1]}], b{l}[{n[l]}];\n" for l in range(1, L + 1))
-    struct = f"typedef struct {{\n{fields}}} NAME_parameters;\n"
+    about = "/* W^l is (n_l, n_{l-1}), row after row: row j holds the weights into neuron j of layer l. */\n"
+    struct = f"{about}typedef struct {{\n{fields}}} NAME_parameters;\n"
     sizes = (
         f"#define CAPITALS_INPUTS {n[0]}\n#define CAPITALS_OUTPUTS {n[-1]}\n"
         f"#define CAPITALS_STACK_BYTES {_scratch(net)}\n"
@@ -303,7 +304,8 @@ def _class(classes: Any, name: str) -> str:
 
 def _trace(net: Network) -> str:
     fields = "".join(f"    REAL a{l}[{net.sizes[l]}], delta{l}[{net.sizes[l]}];\n" for l in range(1, net.L + 1))
-    return f"/* What the two passes leave behind: a^l, and delta^l = dC/dz^l. */\ntypedef struct {{\n{fields}}} NAME_trace;\n"
+    about = "/* What the two passes leave behind: a^l, and delta^l = dC/dz^l. */"
+    return f"{about}\ntypedef struct {{\n{fields}}} NAME_trace;\n"
 
 
 def _backprop(net: Network) -> str:
@@ -355,7 +357,9 @@ def _learn(net: Network) -> str:
     lines = ""
     for l in range(1, net.L + 1):
         below = "x" if l == 1 else f"t->a{l - 1}"
-        lines += f"    NAME_descend(p->W{l}, p->b{l}, t->delta{l}, {below}, {n[l - 1]}, {n[l]}, eta);  /* BP3, BP4 */\n"
+        lines += (
+            f"    NAME_descend(p->W{l}, p->b{l}, t->delta{l}, {below}, {n[l - 1]}, {n[l]}, eta);  /* BP3, BP4 */\n"
+        )
     return (
         "/* One step of gradient descent on one sample; returns C before it. */\n"
         "static inline REAL NAME_learn(NAME_parameters *p, const REAL *x, const REAL *y, REAL eta, NAME_trace *t) {\n"
@@ -365,7 +369,7 @@ def _learn(net: Network) -> str:
 
 def _c_string(text: str) -> str:
     """A string constant: ASCII as it is, all else as octal bytes of UTF-8."""
-    plain = {byte for byte in range(32, 127)} - set(b'"\\?')
+    plain = set(range(32, 127)) - set(b'"\\?')
     return '"' + "".join(chr(byte) if byte in plain else f"\\{byte:03o}" for byte in text.encode()) + '"'
 
 
@@ -382,7 +386,9 @@ def _about(net: Network, name: str, backward: bool) -> str:
     ]
     if backward:
         each = 2 * sum(net.sizes[1:]) * size
-        lines.append(f"To learn: {count * size:,} bytes of {name}_parameters and {each:,} of {name}_trace, in memory.")
+        lines.append(
+            f"To learn: {count * size:,} bytes of {name}_parameters and {each:,} of {name}_trace, in memory."
+        )
     if net.classes is not None:
         words = net.classes.dtype.kind == "U"
         names = [_c_string(str(one)) if words else str(one) for one in net.classes]

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,7 @@ import numpy as np
 from deltarule.costs import COSTS
 from deltarule.errors import BadInput, MissingExtra
 from deltarule.network import DTYPES, Network
+from deltarule.store import write_whole
 
 FROM: dict[str, tuple[str, dict[str, tuple[Callable[[Any], bool], str]]]] = {
     "Sigmoid": ("sigmoid", {}),
@@ -189,11 +193,24 @@ def from_torch(module: Any, *, output: str | None = None, cost: str | None = Non
     return net
 
 
+def write_state(net: Network, path: Path) -> str:
+    """Write the state of :func:`to_torch`, whole or not at all; returns the Python that makes a module of it.
+
+    A state holds tensors and nothing else, so that `torch.load` reads it without running code.
+    """
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder; expected the name of a file: {path / 'network.pt'}")
+    module, content = to_torch(net), BytesIO()
+    _torch().save(module.state_dict(), content)
+    write_whole(path, content.getvalue())
+    return f"{construction(module)}\nmodule.load_state_dict(torch.load({str(path)!r}))"
+
+
 def construction(module: Any) -> str:
     """The lines of Python that build a stack of :func:`to_torch` anew, for its state to be loaded into."""
     parts = ",\n".join(f"    nn.{part!r}" for part in module)
     end = ".double()" if str(next(module.parameters()).dtype) == "torch.float64" else ""
-    return f"from torch import nn\nmodule = nn.Sequential(\n{parts},\n){end}"
+    return f"import torch\nfrom torch import nn\n\nmodule = nn.Sequential(\n{parts},\n){end}"
 
 
 def _read(torch: Any, module: Any) -> tuple[list[tuple[str, Any]], list[str | None], list[tuple[str, Any, int]]]:
@@ -288,7 +305,7 @@ def _require_chain(linears: list[tuple[str, Any]]) -> None:
                 f"{_called(name, linear)} shares its weights with module {first!r}; a network has its own in each "
                 "layer: give a copy with its own, copy.deepcopy of that Linear"
             )
-    for (_, below), (name, above) in zip(linears, linears[1:], strict=False):
+    for (_, below), (name, above) in pairwise(linears):
         if below.out_features != above.in_features:
             raise BadInput(
                 f"{_called(name, above)} takes {above.in_features} values; the layer below gives {below.out_features}"
