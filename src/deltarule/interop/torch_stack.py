@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from deltarule.costs import COSTS
-from deltarule.errors import BadInput, MissingExtra
+from deltarule.errors import BadInput
+from deltarule.interop.subject import import_torch
 from deltarule.network import DTYPES, Network
 from deltarule.store import write_whole
 
@@ -51,14 +52,6 @@ INSTEAD = {
 
 DROPOUTS = ("Dropout", "AlphaDropout", "FeatureAlphaDropout")
 TAKEN = ("Linear", "Flatten", *DROPOUTS, *FROM)
-
-
-def _torch() -> Any:
-    try:
-        import torch
-    except ImportError as error:
-        raise MissingExtra('this needs PyTorch: pip install "deltarule[torch]"') from error
-    return torch
 
 
 def to_torch(net: Network) -> Any:
@@ -100,7 +93,7 @@ def to_torch(net: Network) -> Any:
     >>> np.allclose(module(x).detach(), net.predict(x), atol=1e-6)
     True
     """
-    torch = _torch()
+    torch = import_torch()
     nn = torch.nn
     options: dict[str, dict[str, Any]] = {
         "softmax": {"dim": 1},
@@ -163,7 +156,7 @@ def from_torch(module: Any, *, output: str | None = None, cost: str | None = Non
     ...
     deltarule.errors.BadInput: module '1', LeakyReLU(negative_slope=0.2), has negative_slope=0.2; ours has 0.01...
     """
-    torch = _torch()
+    torch = import_torch()
     if not isinstance(module, torch.nn.Module):
         raise BadInput(f"expected a torch.nn.Module, got {type(module).__name__}")
     linears, activations, dropouts = _read(torch, module)
@@ -201,7 +194,7 @@ def write_state(net: Network, path: Path) -> str:
     if path.is_dir():
         raise BadInput(f"{path} is a folder; expected the name of a file: {path / 'network.pt'}")
     module, content = to_torch(net), BytesIO()
-    _torch().save(module.state_dict(), content)
+    import_torch().save(module.state_dict(), content)
     write_whole(path, content.getvalue())
     return f"{construction(module)}\nmodule.load_state_dict(torch.load({str(path)!r}))"
 
