@@ -6,8 +6,9 @@ PyTorch and ONNX are imported when a function needs them, and asked for by name 
 """
 
 from deltarule.interop.c_header import to_c
+from deltarule.interop.gradient_records import BackwardCheck, GradientFinding
 from deltarule.interop.onnx_model import to_onnx
-from deltarule.interop.torch_check import BackwardCheck, GradientFinding, check_backward
+from deltarule.interop.torch_check import check_backward
 from deltarule.interop.torch_stack import from_torch, to_torch
 
 __all__ = ["BackwardCheck", "GradientFinding", "check_backward", "from_torch", "to_c", "to_onnx", "to_torch"]

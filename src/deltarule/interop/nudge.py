@@ -1,4 +1,4 @@
-"""The derivative of a function along a line, by nudging alone: its value, how far to trust it, and whether a kink is there.
+"""The derivative of a function along a line, by nudging alone: its value, its trust, and whether a kink is there.
 
 Nothing is known of the function but its values, so a kink shows in this alone: the slopes to the right and to the
 left differ by a jump that does not shrink with the step, where a smooth function's shrinks in proportion to it.

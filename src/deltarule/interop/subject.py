@@ -36,18 +36,20 @@ class Subject:
     def __init__(self, module: Any, given: Any) -> None:
         self.torch = torch = import_torch()
         if isinstance(module, type) and issubclass(module, torch.autograd.Function):
-            self.name, module = module.__name__, module.apply
+            self.name, module = module.__name__, getattr(module, "apply")  # noqa: B009
         elif isinstance(module, torch.nn.Module):
             self.name = type(module).__name__
         elif callable(module) and not isinstance(module, type):
-            self.name = getattr(module, "__qualname__", type(module).__name__)
+            self.name = getattr(module, "__name__", type(module).__name__)
         else:
             raise BadInput(
                 f"expected a torch.nn.Module, an autograd.Function or a function of tensors; got {module!r}"
             )
         self.module = module
         self.keywords = isinstance(given, dict)
-        places = given if isinstance(given, dict) else dict(enumerate(given if isinstance(given, tuple) else (given,)))
+        places = (
+            given if isinstance(given, dict) else dict(enumerate(given if isinstance(given, tuple) else (given,)))
+        )
         self.given: dict[Any, Any] = places
         self.names: dict[Any, str] = {}
         self.values: Tensors = {}
@@ -72,6 +74,7 @@ class Subject:
             raise BadInput("there is nothing to differentiate by: no floating-point input, no parameter that learns")
         self.parameters = set(self.values) - self.inputs
         self.changed_in_place: set[str] = set()
+        self.other_when_repeated: set[str] = set()
 
     def _take_parameters(self, module: Any) -> None:
         for name, parameter in module.named_parameters():
@@ -127,30 +130,55 @@ class Subject:
         return value.detach().clone() if isinstance(value, self.torch.Tensor) else value
 
     def backward(
-        self, values: Tensors, weigh: Callable[[list[Any]], list[Any]], seed: int, double: bool
+        self, values: Tensors, weigh: Callable[[list[Any]], list[Any]], seed: int, double: bool, twice: bool = False
     ) -> tuple[list[Any], Tensors]:
-        """The outputs, and autograd's gradients of <v, outputs> with v = weigh(outputs); None where there is none."""
+        """The outputs, and autograd's gradients of <v, outputs> with v = weigh(outputs); None where there is none.
+
+        `twice` goes back through the same graph a second time, and notes whose gradients come out otherwise.
+        """
         torch = self.torch
         leaves = {name: value.detach().clone().requires_grad_() for name, value in values.items()}
         outputs = self.run(leaves, seed, double)
-        v = weigh(outputs)
-        live = [(one, along) for one, along in zip(outputs, v, strict=True) if one.requires_grad]
-        found: tuple[Any, ...] = (None,) * len(leaves)
-        if live:
+
+        def back(again: bool) -> tuple[Any, ...]:
+            live = [(one, v) for one, v in zip(outputs, weigh(outputs), strict=True) if one.requires_grad]
+            if not live:
+                return (None,) * len(leaves)
             ends, along = zip(*live, strict=True)
-            found = torch.autograd.grad(ends, list(leaves.values()), along, allow_unused=True)
+            found: tuple[Any, ...] = torch.autograd.grad(
+                ends, list(leaves.values()), along, retain_graph=again, allow_unused=True
+            )
+            return found
+
+        found = back(again=twice)
+        if twice:
+            self._go_back_again(list(leaves), [_copy(one) for one in found], lambda: back(again=False))
         for name in self.parameters:
             if not torch.equal(leaves[name].detach(), values[name]):
                 self.changed_in_place.add(name)
-        gradients = {
-            name: None if one is None else (one.to_dense() if one.is_sparse else one).detach()
-            for name, one in zip(leaves, found, strict=True)
-        }
+        gradients = {name: _copy(one) for name, one in zip(leaves, found, strict=True)}
         return [one.detach() for one in outputs], gradients
+
+    def _go_back_again(self, names: list[str], found: list[Any], back: Callable[[], tuple[Any, ...]]) -> None:
+        """Note the gradients that a second pass back through the same graph gives otherwise."""
+        try:
+            again = back()
+        except RuntimeError as error:
+            if "inplace operation" in str(error):  # autograd has seen it by itself
+                self.other_when_repeated |= set(names)
+            return  # a graph that can be used once only is no fault
+        for name, one, other in zip(names, found, again, strict=True):
+            if one is not None and not self.torch.allclose(one, other.to_dense(), rtol=1e-3, equal_nan=True):
+                self.other_when_repeated.add(name)
 
     def doubled(self) -> Tensors:
         """The values in float64."""
         return {name: value.double() for name, value in self.values.items()}
+
+
+def _copy(gradient: Any) -> Any:
+    """A dense copy of a gradient; None of none."""
+    return None if gradient is None else gradient.detach().to_dense().clone()
 
 
 class NotFinite(ValueError):
