@@ -18,6 +18,7 @@ import deltarule as dr
 from deltarule.interop import from_torch, to_torch
 from deltarule.interop.torch_stack import construction
 
+OUTPUTS = [name for name in dr.ACTIVATIONS if name != "exp"]  # PyTorch has no module for it
 DELTA = {"float32": 1e-6, "float64": 1e-12}
 VALUE = {"float32": 1e-6, "float64": 1e-13}
 
@@ -62,7 +63,7 @@ def test_every_activation_has_the_same_values_and_errors(name, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("output", "cost"), PAIRS)
+@pytest.mark.parametrize(("output", "cost"), [pair for pair in PAIRS if pair[0] in OUTPUTS])
 def test_every_output_and_cost_has_the_same_errors(output, cost, dtype):
     net = network([5, 7, 4], "tanh", output, cost, dtype, scale=1.0)
     assert_same_errors(net, to_torch(net), *samples(net, 20))
@@ -77,7 +78,7 @@ def test_softplus_is_the_same_where_pytorch_takes_z_itself(dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("output", list(dr.ACTIVATIONS))
+@pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("name", HIDDEN)
 def test_there_and_back_is_the_same_bits(name, output, dtype):
     net = network([3, 4, 1 + (output == "softmax"), 2], name, output, "quadratic", dtype)

@@ -45,6 +45,7 @@ SIGMA: dict[str, tuple[str, str]] = {
         "return (z > 0.0 ? z : 0.0) + log1p(exp(-fabs(z)));",
         "const REAL t = exp(-fabs(z)); return z >= 0.0 ? 1.0 / (1.0 + t) : t / (1.0 + t);",
     ),
+    "exp": ("return exp(z);", "return exp(z);"),
     "softsign": ("return z / (1.0 + fabs(z));", "return 1.0 / ((1.0 + fabs(z)) * (1.0 + fabs(z)));"),
 }
 """The body of sigma(z) and of sigma'(z) in C."""
@@ -97,6 +98,8 @@ static inline void NAME_descend(REAL *W, REAL *b, const REAL *delta, const REAL 
 COST_OF_Z = {
     "cross_entropy": "C += (a[j] > 0.0 ? a[j] : 0.0) - y[j] * a[j] + log1p(exp(-fabs(a[j])));",
     "log_likelihood": "C += y[j] * (total - a[j]);",
+    "poisson": "C += exp(a[j]) - y[j] * a[j];",
+    "poisson_deviance": "C += exp(a[j]) - y[j] * a[j] + (y[j] > 0.0 ? y[j] * log(y[j]) : 0.0) - y[j];",
 }
 """For the pairs of output and cost whose value is taken from z^L; `a` still holds z^L."""
 
@@ -108,6 +111,15 @@ COST = {
     ),
     "absolute": ("fabs(a[j] - y[j])", "a[j] > y[j] ? 1.0 : a[j] < y[j] ? -1.0 : 0.0"),
     "poisson": ("a[j] - (y[j] > 0.0 ? y[j] * log(a[j]) : 0.0)", "1.0 - (y[j] > 0.0 ? y[j] / a[j] : 0.0)"),
+    "log_cosh": (
+        "fabs(a[j] - y[j]) < 1.0 ? 0.5 * log1p(sinh(a[j] - y[j]) * sinh(a[j] - y[j])) "
+        ": fabs(a[j] - y[j]) + log1p(exp(-2.0 * fabs(a[j] - y[j]))) - 0.6931471805599453",
+        "tanh(a[j] - y[j])",
+    ),
+    "poisson_deviance": (
+        "a[j] - y[j] + (y[j] > 0.0 ? y[j] * log(y[j] / a[j]) : 0.0)",
+        "1.0 - (y[j] > 0.0 ? y[j] / a[j] : 0.0)",
+    ),
 }
 """C of one output, and dC/da."""
 
@@ -170,7 +182,7 @@ def identifier(name: str) -> str:
 
 def c_header(net: Network, name: str, backward: bool) -> str:
     """The text of the header; see :func:`to_c`."""
-    _require_writable(net)
+    _require_writable(net, backward)
     n, L = net.sizes, net.L
     real = "float" if net.dtype == np.float32 else "double"
     used = sorted({sigma.name for sigma in net.activations} & set(SIGMA))
@@ -208,7 +220,11 @@ def c_header(net: Network, name: str, backward: bool) -> str:
     )
 
 
-def _require_writable(net: Network) -> None:
+def _require_writable(net: Network, backward: bool) -> None:
+    if backward and net.cost.name not in COST | COST_OF_Z:
+        raise BadInput(
+            f"the cost {net.cost.name!r} is not known in C; export the forward pass, or a network with a named cost"
+        )
     for l in net.activations.layers:
         if net.activations[l].custom:
             raise BadInput(
@@ -226,7 +242,7 @@ def _parts(net: Network) -> tuple[tuple[str, Any], tuple[str, Any]]:
 
 def _in_float(code: str) -> str:
     """The same C in single precision: 1.0 becomes 1.0f, exp( becomes expf(."""
-    code = re.sub(r"\b(exp|expm1|log|log1p|fabs|tanh|erfc)\(", r"\1f(", code)
+    code = re.sub(r"\b(exp|expm1|log|log1p|fabs|sinh|tanh|erfc)\(", r"\1f(", code)
     return re.sub(r"(?<![\w.])(\d+\.\d+(?:e-?\d+)?)", r"\1f", code)
 
 

@@ -32,6 +32,7 @@ NATIVE: dict[str, tuple[str, dict[str, float]]] = {
     "softplus": ("Softplus", {}),
     "softsign": ("Softsign", {}),
     "identity": ("Identity", {}),
+    "exp": ("Exp", {}),
     "softmax": ("Softmax", {"axis": 1}),
 }
 """The activations that are one operator."""
@@ -90,23 +91,12 @@ def onnx_model(net: Network, *, layers: bool = False) -> Any:
         import onnx
     except ImportError as error:
         raise MissingExtra('writing ONNX needs onnx: pip install "deltarule[onnx]"') from error
-    own = [l for l in net.activations.layers if net.activations[l].custom]
-    if own:
-        raise BadInput(
-            f"layer {own[0]} has an activation of your own, {net.activations[own[0]].name!r}; ONNX has no operator "
-            "for it. Export a copy with a named one, net.copy(activation=...), or the weights with net.save(path)"
-        )
     if net.theta.nbytes > MOST_BYTES:
         raise BadInput(f"the parameters take {net.theta.nbytes:,} bytes; an ONNX file holds less than 2 GiB")
 
     import deltarule
 
     graph = Graph(net)
-    a = "x"
-    for l in range(1, net.L + 1):
-        W, b = graph.constant(net.W[l], f"W{l}"), graph.constant(net.b[l], f"b{l}")
-        z = graph.add("Gemm", [a, W, b], f"z{l}", transB=1)
-        a = graph.activation(net.activations[l].name, z, "a" if l == net.L else f"a{l}")
     outputs = [graph.value("a", net.sizes[-1])]
     if net.classes is not None:
         outputs.append(graph.label(net.classes))
@@ -134,7 +124,7 @@ def onnx_model(net: Network, *, layers: bool = False) -> Any:
 
 
 class Graph:
-    """Nodes and constants of the model as they are added."""
+    """The nodes and constants that compute `a` from `x`, and what else is added."""
 
     def __init__(self, net: Network) -> None:
         import onnx
@@ -145,6 +135,20 @@ class Graph:
         self.type = onnx.helper.np_dtype_to_tensor_dtype(net.dtype)
         self.nodes: list[Any] = []
         self.initializers: list[Any] = []
+        self._layers(net)
+
+    def _layers(self, net: Network) -> None:
+        own = [l for l in net.activations.layers if net.activations[l].custom]
+        if own:
+            raise BadInput(
+                f"layer {own[0]} has an activation of your own, {net.activations[own[0]].name!r}; ONNX has no "
+                "operator for it. Export a copy with a named one, net.copy(activation=...), or the weights with net.save(path)"
+            )
+        a = "x"
+        for l in range(1, net.L + 1):
+            W, b = self.constant(net.W[l], f"W{l}"), self.constant(net.b[l], f"b{l}")
+            z = self.add("Gemm", [a, W, b], f"z{l}", transB=1)
+            a = self.activation(net.activations[l].name, z, "a" if l == net.L else f"a{l}")
 
     def value(self, name: str, width: int) -> Any:
         """The description of an input or output, N rows of `width` numbers."""

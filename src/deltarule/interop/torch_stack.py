@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from deltarule.costs import COSTS
 from deltarule.errors import BadInput
 from deltarule.interop.subject import import_torch
 from deltarule.network import DTYPES, Network
@@ -105,9 +104,10 @@ def to_torch(net: Network) -> Any:
     for l in range(1, net.L + 1):
         name = net.activations[l].name
         if name not in makers:
+            which = "has an activation of your own," if net.activations[l].custom else "has"
             raise BadInput(
-                f"layer {l} has an activation of your own, {name!r}; PyTorch has no module for it. Export a copy "
-                "with a named one, net.copy(activation=...), or write the module and copy net.W and net.b into it"
+                f"layer {l} {which} {name!r}; PyTorch has no module for it. Export a copy with another one, "
+                "net.copy(activation=...), or write the module and copy net.W and net.b into it"
             )
         linear = nn.utils.skip_init(nn.Linear, net.sizes[l - 1], net.sizes[l], dtype=getattr(torch, str(net.dtype)))
         with torch.no_grad():
@@ -173,8 +173,6 @@ def from_torch(module: Any, *, output: str | None = None, cost: str | None = Non
         warnings.warn(_about_dropout(dropouts, len(linears) - 1), UserWarning, stacklevel=2)
     if cost is None:
         cost = {"softmax": "log_likelihood", "sigmoid": "cross_entropy"}.get(names[-1], "quadratic")
-    elif cost not in COSTS:
-        raise BadInput(f"cost is {cost!r}; expected one of {', '.join(COSTS)}")
     dtype = _dtype(linears)
     sizes = [linears[0][1].in_features, *(linear.out_features for _, linear in linears)]
     net = Network(sizes, names[:-1], names[-1], cost, "zeros", dtype)
