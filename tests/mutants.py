@@ -203,7 +203,7 @@ MUTANTS = [
            'Move(l, "weights", delta[l], moved[l - 1])', 'Move(l, "weights", delta[l - 1], moved[l - 1])',
            "test_watched.py::test_a_step_read_back_is_the_flow_of_its_trace"),
     Mutant("an ONNX activation that takes the wrong side of zero in float64", "interop/onnx_model.py",
-           'left, right = parts("Min", z, 0.0), parts("Relu", z)', 'left, right = parts("Max", z, 0.0), parts("Relu", z)',
+           'left, right = parts("Min", z, 0.0),', 'left, right = parts("Max", z, 0.0),',
            "test_onnx.py::test_every_activation_layer_by_layer"),
     Mutant("sigma' left out, in C", "interop/c_header.py",
            "below[k] *= moved;", "below[k] = moved;",

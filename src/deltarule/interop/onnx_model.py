@@ -142,7 +142,8 @@ class Graph:
         if own:
             raise BadInput(
                 f"layer {own[0]} has an activation of your own, {net.activations[own[0]].name!r}; ONNX has no "
-                "operator for it. Export a copy with a named one, net.copy(activation=...), or the weights with net.save(path)"
+                "operator for it. Export a copy with a named one, net.copy(activation=...), or the weights with "
+                "net.save(path)"
             )
         a = "x"
         for l in range(1, net.L + 1):
