@@ -309,6 +309,25 @@ def test_dropout_is_noticed_and_given_the_same_draws():
     assert not check_backward(module.eval(), torch.randn(3, 4)).notes
 
 
+def test_a_gradient_past_a_changing_buffer_is_wrong_and_the_buffer_is_named():
+    class ByRunningMean(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("mean", torch.ones(4))
+
+        def forward(self, x):
+            if self.training:
+                self.mean.mul_(0.9).add_(0.1 * x.detach().mean(0))
+            return x / self.mean
+
+    module, x = ByRunningMean(), torch.randn(2, 4)
+    report = check_backward(module, x)
+    assert not report.ok
+    assert any("changes the buffers mean; autograd may be told not to see" in note for note in report.notes)
+    assert module.mean.tolist() == [1.0] * 4
+    assert check_backward(module.eval(), x).ok
+
+
 def test_a_module_that_is_not_repeatable_is_not_judged():
     generator = np.random.default_rng(0)
     report = check_backward(lambda x: x * float(generator.normal()), torch.randn(3))

@@ -74,6 +74,7 @@ class Subject:
             raise BadInput("there is nothing to differentiate by: no floating-point input, no parameter that learns")
         self.parameters = set(self.values) - self.inputs
         self.changed_in_place: set[str] = set()
+        self.changed_buffers: set[str] = set()
         self.other_when_repeated: set[str] = set()
 
     def _take_parameters(self, module: Any) -> None:
@@ -113,6 +114,9 @@ class Subject:
                 state = {name: values[name] for name in self.parameters}
                 state |= {name: other(tensor) for name, tensor in (self.held | self.buffers).items()}
                 found = torch.func.functional_call(self.module, state, args, kwargs)
+                self.changed_buffers |= {
+                    name for name, buffer in self.buffers.items() if not torch.equal(state[name].to(buffer), buffer)
+                }
             else:
                 found = self.module(*args, **kwargs)
         for key, name in self.names.items():
