@@ -10,11 +10,13 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from drawn import network, samples
 
 import deltarule as dr
 from deltarule.document import Readable
 from deltarule.history import Series
+from deltarule.interop import check_backward
 from deltarule.records import RECORDS, ByLayer, Record
 
 KINDS = [
@@ -45,6 +47,8 @@ KINDS = [
     "blame",
     "comparison",
     "history with angles and flow",
+    "finding in a module",
+    "check of a module",
 ]
 
 
@@ -58,6 +62,7 @@ def records():
     explanation, derivation = dr.explain(net, x, y), dr.derive(net)
     edited = net.backprop(x, y, rule="random", edit={1: 0.5})
     split = dr.data.digits()
+    module = check_backward(torch.relu, torch.tensor([0.0, 1.0]))
     net.b[1][...] = -100
     sick = net.backprop(x, y).flow()
     net.W[2][...] = 1e38
@@ -96,6 +101,8 @@ def records():
         edited.blame(),
         dr.compare_rules(split, ["transpose", lambda delta, W: delta @ W], hidden=[3], epochs=2, seeds=1),
         double.fit(x, y, epochs=2, rule="random", watch=True),
+        module.findings[0],
+        module,
     ]
     return dict(zip(KINDS, made, strict=True))
 

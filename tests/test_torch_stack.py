@@ -108,7 +108,8 @@ def test_a_network_of_pytorchs_comes_in_and_trains_on():
     body = nn.Sequential(nn.Linear(64, 20), nn.ReLU(), nn.Dropout(0.25))
     module = nn.Sequential(nn.Flatten(), body, nn.Identity(), nn.Linear(20, 15, bias=False), nn.Linear(15, 10))
     with pytest.warns(UserWarning, match=r"left out: 1\.2 \(p=0\.25\)\. To train .*fit\(dropout=\[0\.25, 0\.0\]\)"):
-        net = from_torch(module, output="softmax")
+        net = from_torch(module, output="softmax", seed=0)
+    assert net.seed == 0
     assert repr(net).startswith("Network(64 -> 20 relu -> 15 identity -> 10 softmax; cost log_likelihood, float32")
     assert not net.b[2].any()
     x = np.random.default_rng(0).normal(size=(9, 8, 8)).astype("float32")

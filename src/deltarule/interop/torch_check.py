@@ -174,8 +174,8 @@ class _Check:
         if subject.changed_buffers and not all(finding.ok for finding in findings):
             names = ", ".join(sorted(subject.changed_buffers))
             self.notes.append(
-                f"the forward pass changes the buffers {names}; autograd may be told not to see what the output takes "
-                "from them. module.eval() may keep them still"
+                f"the forward pass changes the buffers {names}; autograd may be told not to see what the output "
+                "takes from them. module.eval() may keep them still"
             )
         return self._result(tuple(findings), measured_in, tolerance, self.measurement.passes + 4)
 

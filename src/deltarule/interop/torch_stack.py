@@ -117,7 +117,9 @@ def to_torch(net: Network) -> Any:
     return nn.Sequential(*parts)
 
 
-def from_torch(module: Any, *, output: str | None = None, cost: str | None = None) -> Network:
+def from_torch(
+    module: Any, *, output: str | None = None, cost: str | None = None, seed: int | None = None
+) -> Network:
     """The network that a dense stack of PyTorch's computes, with copies of its parameters.
 
     Parameters
@@ -132,6 +134,8 @@ def from_torch(module: Any, *, output: str | None = None, cost: str | None = Non
     cost : str, optional
         Of the network; a module does not know it. "log_likelihood" behind softmax, "cross_entropy" behind sigmoid,
         "quadratic" behind all else, if not given.
+    seed : int, optional
+        Of the network's generator, for training on.
 
     Returns
     -------
@@ -175,7 +179,7 @@ def from_torch(module: Any, *, output: str | None = None, cost: str | None = Non
         cost = {"softmax": "log_likelihood", "sigmoid": "cross_entropy"}.get(names[-1], "quadratic")
     dtype = _dtype(linears)
     sizes = [linears[0][1].in_features, *(linear.out_features for _, linear in linears)]
-    net = Network(sizes, names[:-1], names[-1], cost, "zeros", dtype)
+    net = Network(sizes, names[:-1], names[-1], cost, "zeros", dtype, seed)
     net.init = "auto"
     for l, (_, linear) in enumerate(linears, 1):
         net.W[l] = linear.weight.detach().cpu().numpy()
