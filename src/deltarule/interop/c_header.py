@@ -249,8 +249,8 @@ def _in_float(code: str) -> str:
 def _numbers(values: Any) -> str:
     """Constants that read back as the same bits."""
     end = "f" if values.dtype == np.float32 else ""
-    text = ", ".join(f"{value}{end}" for value in map(str, values.ravel()))
-    return textwrap.fill(text, 110, initial_indent="        ", subsequent_indent="        ", break_on_hyphens=False)
+    text = [f"{value}{end}" for value in map(str, values.ravel())]
+    return ",\n".join("        " + ", ".join(text[i : i + 8]) for i in range(0, len(text), 8))
 
 
 def _scratch(net: Network) -> int:
