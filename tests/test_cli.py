@@ -461,3 +461,51 @@ def test_without_a_run_the_digits_are_explained_and_nothing_else(capsys):
 def test_a_watched_training_prints_its_flow(tmp_path, capsys):
     done = called(capsys, *SMALL, "--watch", "100", "--out", tmp_path / "run")
     assert "The flow at 3 training steps, every 100" in done.stdout
+
+
+def test_export_writes_what_it_is_asked_for_and_says_so(run, tmp_path, capsys):
+    import onnxruntime
+    import torch
+
+    files = [tmp_path / name for name in ("net.onnx", "net.pt", "my net.h", "net.safetensors")]
+    options = [
+        part for pair in zip(("--onnx", "--torch", "--c", "--safetensors"), files, strict=True) for part in pair
+    ]
+    done = called(capsys, "export", run, *options, "--backward", "--layers")
+    assert done.returncode == 0, done.stderr
+    for path in files:
+        assert f"written to {path}: " in done.stdout
+        assert f"{path.stat().st_size:,} bytes" in done.stdout
+    assert "my_net_predict(x, a) and my_net_learn(p, x, y, eta, t)" in done.stdout
+    assert "outputs a, label, z1, a1, .." in done.stdout
+
+    net, x = dr.load(run / "network.safetensors"), dr.data.digits().test.x
+    session = onnxruntime.InferenceSession(files[0], providers=["CPUExecutionProvider"])
+    assert np.allclose(session.run(["a"], {"x": x})[0], net.predict(x), atol=1e-5)
+    assert session.run(["label"], {"x": x})[0].tolist() == net.classify(x).tolist()
+    code = done.stdout[
+        done.stdout.index("import torch") : done.stdout.index("written to", done.stdout.index("import"))
+    ]
+    scope = {}
+    exec(code, scope)
+    assert np.allclose(scope["module"](torch.tensor(x)).detach(), net.predict(x), atol=1e-6)
+    assert "static inline void my_net_predict(const float *x, float *a)" in files[2].read_text()
+    assert "my_net_learn" in files[2].read_text()
+    assert files[3].read_bytes() == (run / "network.safetensors").read_bytes()
+
+
+def test_export_refuses_in_one_line_and_leaves_nothing(run, tmp_path, capsys):
+    new = tmp_path / "new"
+    new.mkdir()
+    file = new / "net.onnx"
+    assert_refused(called(capsys, "export", run), "nothing to write", "--onnx F")
+    assert_refused(called(capsys, "export", run, "--onnx", file, "--c", file), "the same file")
+    assert_refused(called(capsys, "export", run, "--c", file, "--layers"), "--layers is for --onnx")
+    assert_refused(called(capsys, "export", tmp_path / "none", "--onnx", file), "none")
+    assert not list(new.iterdir())
+    for option in ("--onnx", "--torch", "--c", "--safetensors"):
+        done = called(capsys, "export", run, option, new)
+        assert done.returncode == 2
+        assert "is a folder; expected the name of a file" in done.stderr
+    assert not list(new.iterdir())
+    assert [path.name for path in tmp_path.iterdir() if path.name not in ("run", "new")] == []

@@ -15,6 +15,7 @@ SRC = ROOT / "src" / "deltarule"
 
 ORDER = [
     *("__main__", "cli", "runs", "sources", "settings"),
+    *("interop",),
     *("sklearn",),
     *("formula",),
     *("explain", "walk"),

@@ -10,11 +10,13 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from drawn import network, samples
 
 import deltarule as dr
 from deltarule.document import Readable
 from deltarule.history import Series
+from deltarule.interop import check_backward
 from deltarule.predictions import evaluate
 from deltarule.records import RECORDS, ByLayer, Record
 
@@ -50,6 +52,8 @@ KINDS = [
     "recipe",
     "recipe of an amount",
     "evaluation",
+    "finding in a module",
+    "check of a module",
 ]
 
 
@@ -63,6 +67,7 @@ def records():
     explanation, derivation = dr.explain(net, x, y), dr.derive(net)
     edited = net.backprop(x, y, rule="random", edit={1: 0.5})
     split = dr.data.digits()
+    module = check_backward(torch.relu, torch.tensor([0.0, 1.0]))
     net.b[1][...] = -100
     sick = net.backprop(x, y).flow()
     net.W[2][...] = 1e38
@@ -107,6 +112,8 @@ def records():
         recipe,
         dr.Recipe.fit(table, "size"),
         evaluate(dr.Network([3, 2], seed=0), recipe, recipe.samples(table)),
+        module.findings[0],
+        module,
     ]
     return dict(zip(KINDS, made, strict=True))
 

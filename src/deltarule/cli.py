@@ -215,6 +215,20 @@ def formula(text: Annotated[str, typer.Argument(help="LaTeX or Python notation, 
 
 
 @app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A run's folder, or a network file.")],
+    onnx: Annotated[Path | None, typer.Option(help="An ONNX model; needs onnx.")] = None,
+    torch: Annotated[Path | None, typer.Option(help="The state of a PyTorch module; needs PyTorch.")] = None,
+    c: Annotated[Path | None, typer.Option("--c", help="A C99 header, for a microcontroller.")] = None,
+    safetensors: Annotated[Path | None, typer.Option(help="The network's own file, which others read too.")] = None,
+    layers: Annotated[bool, typer.Option("--layers", help="ONNX: give every z and a out.")] = False,
+    backward: Annotated[bool, typer.Option("--backward", help="C: the backward pass too, to learn there.")] = False,
+) -> None:
+    """Write a trained network for another program: ONNX, PyTorch, C, safetensors; each file whole or not at all."""
+    runs.export(run, onnx, torch, c, safetensors, layers, backward, say=lambda text: out.print(text, markup=False))
+
+
+@app.command()
 def compare_rules(
     dataset: Annotated[str, typer.Argument(help="digits (embedded) or mnist (with --data DIR).")] = "digits",
     data: Data = None,

@@ -301,6 +301,51 @@ def predict(
     return f"{rows} rows{left}, written to {out}"
 
 
+def export(
+    run: Path,
+    onnx: Path | None,
+    torch: Path | None,
+    c: Path | None,
+    safetensors: Path | None,
+    layers: bool,
+    backward: bool,
+    say: Callable[[str], None],
+) -> None:
+    """Write the network in each format that has a path, and say of each file, once it is there, what is in it."""
+    from deltarule import interop
+    from deltarule.interop.c_header import identifier
+    from deltarule.interop.torch_stack import write_state
+
+    files = [path for path in (onnx, torch, c, safetensors) if path is not None]
+    if not files:
+        raise BadInput("nothing to write; name a file: --onnx F, --torch F, --c F or --safetensors F")
+    if len({path.resolve() for path in files}) < len(files):
+        raise BadInput("two formats would write the same file; name one for each")
+    if (layers and onnx is None) or (backward and c is None):
+        raise BadInput("--layers is for --onnx, --backward for --c; name that file too")
+    net = network_of(run)
+    say(str(net))
+
+    def wrote(path: Path, what: str) -> None:
+        say(f"written to {path}: {what}, {path.stat().st_size:,} bytes")
+
+    if onnx is not None:
+        interop.to_onnx(net, onnx, layers=layers)
+        names = ["a", *(["label"] if net.classes is not None else []), *(["z1, a1, .."] if layers else [])]
+        wrote(onnx, f"ONNX, input x (N, {net.sizes[0]}), outputs {', '.join(names)}")
+    if torch is not None:
+        code = write_state(net, torch)
+        wrote(torch, "the state of a PyTorch module")
+        say(code)
+    if c is not None:
+        interop.to_c(net, c, backward=backward)
+        name = identifier(c.stem)
+        wrote(c, f"C99, {name}_predict(x, a){f' and {name}_learn(p, x, y, eta, t)' if backward else ''}")
+    if safetensors is not None:
+        net.save(safetensors)
+        wrote(safetensors, "safetensors, W1, b1, ..")
+
+
 def check(run: Path, dataset: str | None, folder: Path | None, samples: int) -> CheckReport:
     """The numeric proof of a run's network on the first samples of the training data."""
     if samples < 1:
