@@ -12,7 +12,7 @@ from deltarule.reports import GAIN, LOSS, move_label, spread
 if TYPE_CHECKING:
     from deltarule.comparison import Comparison
     from deltarule.flow import Flow
-    from deltarule.watched import Watched
+    from deltarule.watched import Watched, WatchedModel
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """The palette of Okabe and Ito (2008), which the colour-blind tell apart; line styles and marks help it."""
@@ -69,7 +69,7 @@ def plot_flow(flow: Flow, ax: Any = None) -> Any:
     return ax
 
 
-def plot_watched(watched: Watched, what: str = "delta", ax: Any = None) -> Any:
+def plot_watched(watched: Watched | WatchedModel, what: str = "delta", ax: Any = None) -> Any:
     """One line a layer over the training steps; call it as ``watched.plot()``."""
     if what not in ("delta", "speed", "moved"):
         raise unknown("quantity to plot", what, ("delta", "speed", "moved"))
