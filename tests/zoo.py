@@ -220,5 +220,5 @@ def train(name: str, model: nn.Module, steps: int, batch: int = 64) -> list[floa
         loss = loss_of(name, model, x[rows], y[rows])
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     return losses

@@ -17,7 +17,7 @@ from deltarule.flow import Move
 from deltarule.lens import advice
 from deltarule.lens.operations import PEAKS
 from deltarule.paths import heaviest, label, where
-from deltarule.verdicts import MOST_DEAD, MOST_SATURATED, Fault, number
+from deltarule.verdicts import Fault, number
 
 VANISHING = 1e-3
 """Below this from the output's layer to another the error vanishes. PyTorch's own initial weights cost a factor of
@@ -25,6 +25,11 @@ VANISHING = 1e-3
 
 EXPLODING = 1e3
 """Above this from the output's layer to another the error explodes."""
+
+MOST_FLAT = 0.7
+"""More than this share of a layer's neurons dead, or of its units saturated, is a fault. It is more than for a network
+of ours, for models that learn well have been seen at half: the sixth ReLU layer under PyTorch's own initial weights,
+where half of the neurons say the same of every sample, and a narrow tanh layer under Adam's first steps."""
 
 JUDGED = ("weights", "product", "activation", "normalisation", "other", "compiled")
 """The steps whose gains count."""
@@ -71,7 +76,7 @@ def judge(rows: Sequence[Move], lack: Lack) -> tuple[Fault, ...]:
         return (broken,)
     begun = after_weights(rows)
     underflow = _underflow(rows)
-    flat = [*_flat(rows, begun, "dead", MOST_DEAD), *_flat(rows, begun, "saturated", MOST_SATURATED)]
+    flat = [*_flat(rows, begun, "dead"), *_flat(rows, begun, "saturated")]
     size = _size(rows, begun, underflow, flat)
     found = [underflow, *flat] if size is None or _explains(flat, size, rows) else [underflow, size, *flat]
     if size is not None and size not in found:
@@ -128,10 +133,10 @@ def _underflow(rows: Sequence[Move]) -> Fault | None:
     return _fault("underflow", first, why, advice.UNDERFLOW)
 
 
-def _flat(rows: Sequence[Move], begun: Sequence[bool], word: str, most: float) -> list[Fault]:
+def _flat(rows: Sequence[Move], begun: Sequence[bool], word: str) -> list[Fault]:
     """The dead, or the saturated, activations within the model: the worst is the fault, the others are named."""
     found = [(i, share) for i, move in enumerate(rows)
-             if (share := getattr(move, word)) is not None and share > most and _judged(rows, begun, i)]  # fmt: skip
+             if (share := getattr(move, word)) is not None and share > MOST_FLAT and _judged(rows, begun, i)]  # fmt: skip
     if not found:
         return []
     found.sort(key=lambda one: -one[1])
@@ -326,7 +331,7 @@ def _detached(rows: Sequence[Move], lack: Lack) -> Fault | None:
         return None
     modules = _tops(lack.missing, set(lack.missing))
     unknown = lack.called is None
-    cut = [name for name in modules if unknown or _was_called(name, lack.called or frozenset())]
+    cut = [name for name in modules if unknown or _took_part(name, lack)]
     if not cut:
         return None  # they took no part in this pass: nothing to blame
     listed = ", ".join(cut[:4]) + (f" and {len(cut) - 4} more" if len(cut) > 4 else "")
@@ -339,8 +344,11 @@ def _detached(rows: Sequence[Move], lack: Lack) -> Fault | None:
     return Fault("detached", ends.layer if ends else 0, "weights", why, name=cut[-1], advice=what)
 
 
-def _was_called(name: str, called: frozenset[str]) -> bool:
-    return name in called or any(path.startswith(f"{name}.") for path in called) or "." not in name and "" in called
+def _took_part(name: str, lack: Lack) -> bool:
+    """Whether a module ran in the forward pass, or a part of it; a parameter of the model itself, whether that did."""
+    called = lack.called or frozenset()
+    owner = "" if name in lack.missing else name
+    return owner in called or any(path.startswith(f"{name}.") for path in called)
 
 
 def _frozen(lack: Lack) -> Fault | None:
