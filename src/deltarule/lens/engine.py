@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, autograd
+from torch._guards import TracingContext
 
 from deltarule.errors import MissingExtra
 
@@ -74,6 +75,8 @@ def _restore() -> None:
 
 
 def _run(t_outputs: Sequence[Any], *args: Any, **more: Any) -> Any:
+    if TracingContext.try_get() is not None:  # torch.compile traces a backward pass; none is run
+        return _before["run"](t_outputs, *args, **more)
     with ExitStack() as closing:
         for listener in tuple(_listeners):
             close = listener.opened(t_outputs)

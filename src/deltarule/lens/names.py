@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import warnings
 from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -28,6 +29,8 @@ MOST = 200_000
 _FRAME = re.compile(r'\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<where>\S+)(?:\n\s*(?P<code>[^\n]*))?')
 _LIBRARIES = tuple(str(Path(module.__file__).parent) for module in (torch,) if module.__file__)
 _COMPILED = "_orig_mod"
+_NO_MATTER = ("ignore", r"Using `torch.compile\(module\)` when there are global hooks")
+"""A warning that a compiled module gives where there are hooks such as ours; ours take no notice of it."""
 
 
 def clean(path: str) -> str:
@@ -76,6 +79,11 @@ class Forward:
         """Whether it listens."""
         return bool(self._handles)
 
+    @property
+    def heard(self) -> bool:
+        """Whether a module of the model has run since it began, or since it forgot."""
+        return bool(self._handles and self.spans)
+
     def begin(self, model: nn.Module) -> None:
         """Listen from now on."""
         self._paths, self._thread = paths(model), threading.get_ident()
@@ -83,6 +91,7 @@ class Forward:
             hooks.register_module_forward_pre_hook(self._enters),
             hooks.register_module_forward_hook(self._leaves),  # type: ignore[arg-type]
         ]
+        warnings.filterwarnings(*_NO_MATTER)
         self.lines_on()
 
     def end(self) -> None:
@@ -90,6 +99,10 @@ class Forward:
         self.lines_off()
         for handle in self._handles:
             handle.remove()
+        if self._handles:
+            quiet = [one for one in warnings.filters if one[1] is not None and one[1].pattern == _NO_MATTER[1]]
+            for one in quiet:
+                warnings.filters.remove(one)  # type: ignore[attr-defined]
         self._handles = []
         self.forget()
 

@@ -78,7 +78,27 @@ def watch(model: nn.Module, every: int = 1) -> Watch:
     return Watch(model, every)
 
 
-_memory: weakref.WeakKeyDictionary[nn.Module, dict[Any, Plan]] = weakref.WeakKeyDictionary()
+class Memory:
+    """What is known of a model's graphs: a plan for each form, and how often a forward pass was listened to."""
+
+    def __init__(self) -> None:
+        self.plans: dict[Any, Plan] = {}
+        self.tries = 0
+
+    @property
+    def curious(self) -> bool:
+        """Whether to listen to a forward pass: while some form has no names, but not for ever."""
+        unnamed = not self.plans or any(not one.seen for one in self.plans.values())
+        return unnamed and self.tries < TRIES
+
+    def keep(self, form: Any, known: Plan) -> None:
+        """Remember a plan, and forget the oldest of too many."""
+        while len(self.plans) >= FORMS:
+            del self.plans[next(iter(self.plans))]
+        self.plans[form] = known
+
+
+_memory: weakref.WeakKeyDictionary[nn.Module, Memory] = weakref.WeakKeyDictionary()
 
 
 class Watch:
@@ -92,13 +112,12 @@ class Watch:
         self.every = every
         self._passes: list[Pass] = []
         self._flows: dict[int, Flow] = {}
-        self._plans = _memory.setdefault(model, {})
+        self._memory = _memory.setdefault(model, Memory())
         self._forward = names.Forward()
         self._parameters: dict[int, str] = {}
         self._count = 0
         self._due = 1
         self._strangers = 0
-        self._tries = 0
         self._open = False
         self._running: list[Pass] = []
 
@@ -121,17 +140,21 @@ class Watch:
         self._open = False
 
     def _listen(self) -> None:
-        """Listen to the next forward pass, unless the names are known or will not be."""
-        known = any(one.seen for one in self._plans.values())
-        if not self._forward.on and self._tries < TRIES and not (known and self._tries == 0):
+        """Listen to the next forward pass while there is something to learn from it."""
+        if not self._memory.curious:
+            self._forward.end()
+        elif self._forward.on:
+            self._forward.forget()
+            self._forward.lines_on()
+        else:
             self._forward.begin(self.model)
 
     def opened(self, roots: Sequence[Any]) -> Callable[[], None] | None:
         """A backward pass begins; called by :mod:`deltarule.lens.engine`."""
         if self._running:
             return self._within(roots)
-        self._forward.lines_off()
         self._count += 1
+        self._forward.lines_off()
         if self._count < self._due:
             return None
         graph = walk(_nodes(roots), self._parameters)
@@ -152,18 +175,9 @@ class Watch:
         seen = self._running.pop()
         seen.close()
         self._passes.append(seen)
-        if self._forward.on and seen.plan.seen:
-            self._forward.end()
-        elif self._forward.on:
-            self._forward.forget()
-            self._forward.lines_on()
-        else:
-            self._listen_again(seen)
-
-    def _listen_again(self, seen: Pass) -> None:
-        if not seen.plan.seen and self._tries < TRIES:
-            self._tries += 1
-            self._forward.begin(self.model)
+        if self._forward.on or not seen.plan.seen:
+            self._memory.tries += self._forward.heard
+            self._listen()
 
     def _within(self, roots: Sequence[Any]) -> Callable[[], None] | None:
         """A pass that runs inside another, as a checkpoint's does."""
@@ -181,8 +195,8 @@ class Watch:
 
     def _plan(self, graph: Graph) -> Plan:
         """What is known of a graph of this form, or is worked out now."""
-        known = self._plans.get(graph.form)
-        heard = bool(self._forward.on and self._forward.spans)
+        known = self._memory.plans.get(graph.form)
+        heard = self._forward.heard
         if known is None or (heard and not known.seen):
             self._parameters = names.parameters(self.model)
             known = plan(graph, self._parameters)
@@ -193,10 +207,7 @@ class Watch:
             known.blocks = _sisters(self.model)
             if self._forward.elsewhere:
                 known.notes.append("what ran in other threads, as under torch.nn.DataParallel")
-            while len(self._plans) >= FORMS:
-                del self._plans[next(iter(self._plans))]
-            self._plans[graph.form] = known
-            self._tries += 1
+            self._memory.keep(graph.form, known)
         return known
 
     def __len__(self) -> int:
