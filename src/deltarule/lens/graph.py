@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from deltarule.lens import operations
 
 Node = Any
@@ -64,12 +66,10 @@ def walk(roots: Iterable[Node], names: dict[int, str]) -> Graph:
             row.append((place, slot))
         edges.append(tuple(row))
         kind = type(node)
-        form.append(kind)
-        if row:
-            form.append(edges[-1])
-            if kind.__name__ in _ADDING:
-                form.append(_kept(node, row, nodes))
-        else:
+        form += (kind, edges[-1])
+        if kind in _adds or kind not in _others and _adding(kind):
+            form.append(_kept(node, row, nodes))
+        elif not row:
             variable = getattr(node, "variable", None)
             if variable is not None:
                 name = names.get(id(variable))
@@ -79,7 +79,15 @@ def walk(roots: Iterable[Node], names: dict[int, str]) -> Graph:
     return Graph(nodes, edges, tuple(form), reached)
 
 
-_ADDING = {f"{name}Backward{n}" for name in ("Add", "Sub") for n in range(2)}
+_adds: set[type] = set()
+_others: set[type] = set()
+"""The kinds of node that add, and those that do not, as far as they have been met."""
+
+
+def _adding(kind: type) -> bool:
+    adds = operations.base(kind.__name__) in ("Add", "Sub")
+    (_adds if adds else _others).add(kind)
+    return adds
 
 
 def _kept(node: Node, row: Sequence[tuple[int, int] | None], nodes: list[Node]) -> tuple[bool, ...]:
@@ -245,8 +253,12 @@ def _planned(
                     if keeps(k):
                         arrives[child] = arrives[i]
                     else:
-                        arrives[child] = taps[child].arrives = count
-                        count += 1
+                        arrives[child], count = count, count + 1
+                        # A hook costs more than a length. One that is there anyway also takes what leaves.
+                        if taps[i].arrives >= 0 and not leaf[i] and built_in(node):
+                            taps[i].leaves.append((k, arrives[child]))
+                        else:
+                            taps[child].arrives = arrives[child]
                 row.into.append((row_of[child], arrives[child]))
                 continue
             if keeps(k):
@@ -290,6 +302,11 @@ def _channel(rows: Sequence[Row], row: Row, node: Node) -> int:
 def _dtype(node: Node) -> str:
     found = _metadata(node, 0)
     return "" if found is None else str(found[1]).removeprefix("torch.")
+
+
+def built_in(node: Node) -> bool:
+    """Whether it is PyTorch's own: a Function of the user's may write on what it is given, or give back nothing."""
+    return not isinstance(node, torch.autograd.function.BackwardCFunction)
 
 
 def _keeps(node: Node, op: str, graph: Graph, i: int) -> Callable[[int], bool]:

@@ -112,12 +112,18 @@ def flat_rows(before: Tensor, after: Tensor, dim: int, share: float) -> Number:
 
 
 def dead_share(before: Tensor, after: Tensor, channel: int) -> Number:
-    """The share of neurons, along dimension `channel`, that let nothing through for any sample."""
+    """The share of neurons, along dimension `channel`, that let nothing through for any sample; of those reached."""
     others = [d for d in range(after.dim()) if d != channel % after.dim()]
-    after, before = after.detach(), before.detach()
-    dead = (after.amax(others) == 0) & (after.amin(others) == 0)
-    reached = (before.amax(others) != 0) | (before.amin(others) != 0)
+    dead = _silent(after.detach(), others)
+    if dead.device.type == "cpu" and not dead.any():
+        return 0.0
+    reached = ~_silent(before.detach(), others)
     return _number((dead & reached).sum() / reached.sum())
+
+
+def _silent(values: Tensor, others: list[int]) -> Tensor:
+    """Which neurons have 0 for every sample."""
+    return (values.amax(others) == 0) & (values.amin(others) == 0)
 
 
 def tiny_share(values: Tensor) -> Number:

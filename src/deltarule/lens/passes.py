@@ -16,7 +16,7 @@ from torch import Tensor
 from deltarule.flow import Flow, Move
 from deltarule.lens import norms
 from deltarule.lens.faults import Lack, judge
-from deltarule.lens.graph import LEAF, Graph, Plan, Tap
+from deltarule.lens.graph import LEAF, Graph, Plan, Tap, built_in
 from deltarule.lens.operations import CHECKPOINT, PEAKS, RECTIFIERS
 from deltarule.verdicts import SATURATED
 
@@ -35,9 +35,13 @@ class Pass:
         What runs, and what to measure of it.
     number : int
         Which backward pass of the watch it is, from 1.
+    counted : Pass or None
+        An earlier one of the same plan whose shares of flat and dead units stand for this one's; without it they
+        are counted anew.
     """
 
-    def __init__(self, graph: Graph, plan: Plan, number: int) -> None:
+    def __init__(self, graph: Graph, plan: Plan, number: int, counted: Pass | None = None) -> None:
+        self.counted = counted
         self.plan = plan
         self.number = number
         self.figures: Figures = [None] * plan.measures
@@ -52,52 +56,56 @@ class Pass:
 
     def _hook(self, node: Any, tap: Tap) -> Any:
         row = self.plan.rows[tap.row]
-        if tap.shares and row.step == "activation":
+        shares = tap.shares if self.counted is None else ()
+        if shares and row.step == "activation":
             return node.register_hook(self._activation(tap))
+        if tap.leaves and built_in(node) and not shares:
+            return node.register_hook(self._both(tap))
         handles = []
-        if tap.arrives >= 0 or tap.shares:
-            handles.append(node.register_prehook(self._arrives(tap)))
+        if tap.arrives >= 0 or shares:
+            handles.append(node.register_prehook(self._arrives(tap, shares)))
         if tap.leaves:
-            handles.append(node.register_hook(self._leaves(tap)))
-        return handles[0] if len(handles) == 1 else handles
+            handles.append(node.register_hook(self._both(Tap(tap.node, leaves=tap.leaves, row=tap.row))))
+        return handles
 
-    def _arrives(self, tap: Tap) -> Callable[[Sequence[Tensor | None]], None]:
-        place, figures = tap.arrives, self.figures
+    def _arrives(self, tap: Tap, shares: tuple[int, ...]) -> Callable[[Sequence[Tensor | None]], None]:
+        place, figures, length = tap.arrives, self.figures, norms.length
 
         def measure(grads: Sequence[Tensor | None]) -> None:
             try:
                 if place >= 0:
-                    figures[place] = norms.lengths(grads)
-                for share in tap.shares:
+                    one = grads[0] if len(grads) == 1 else None
+                    figures[place] = norms.lengths(grads) if one is None else length(one)
+                for share in shares:
                     figures[share] = _tiny(grads[0])
             except Exception as error:  # to observe must never end a training
                 self._failed(error)
 
         return measure
 
-    def _leaves(self, tap: Tap) -> Callable[[Sequence[Tensor | None], Sequence[Tensor | None]], None]:
+    def _both(self, tap: Tap) -> Callable[[Sequence[Tensor | None], Sequence[Tensor | None]], None]:
+        place, leaves, figures, length = tap.arrives, tap.leaves, self.figures, norms.length
+
         def measure(results: Sequence[Tensor | None], grads: Sequence[Tensor | None]) -> None:
             try:
-                self._take(tap, results)
+                if place >= 0:
+                    one = grads[0] if len(grads) == 1 else None
+                    figures[place] = norms.lengths(grads) if one is None else length(one)
+                for k, out in leaves:
+                    result = results[k]
+                    if result is not None:
+                        figures[out] = length(result)
             except Exception as error:
                 self._failed(error)
 
         return measure
 
-    def _take(self, tap: Tap, results: Sequence[Tensor | None]) -> None:
-        for k, place in tap.leaves:
-            result = results[k] if k < len(results) else None
-            if result is not None:
-                self.figures[place] = norms.length(result)
-
     def _activation(self, tap: Tap) -> Callable[[Sequence[Tensor | None], Sequence[Tensor | None]], None]:
-        row, figures = self.plan.rows[tap.row], self.figures
+        row, figures, lengths = self.plan.rows[tap.row], self.figures, self._both(tap)
 
         def measure(results: Sequence[Tensor | None], grads: Sequence[Tensor | None]) -> None:
             try:
-                if tap.arrives >= 0:
-                    figures[tap.arrives] = norms.lengths(grads)
-                self._take(tap, results)
+                lengths(results, grads)
                 before, after = grads[0], results[0]
                 if before is None or after is None or before.shape != after.shape:
                     return
@@ -157,6 +165,11 @@ class Pass:
     def _read(self) -> list[Any]:
         """All figures as numbers, None where nothing was measured; then the loss, then the scale."""
         scale = self.scale[1].double() if self.scale is not None else 1.0
+        if self.counted is not None:
+            for row in self.plan.rows:
+                for share in row.shares:
+                    self.figures[share] = self.counted.figures[share]
+            self.counted = None
         all_figures = [*self.figures, self.loss, scale]
         there = [i for i, one in enumerate(all_figures) if one is not None]
         numbers = norms.read([all_figures[i] for i in there])  # type: ignore[misc]

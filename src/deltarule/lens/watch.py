@@ -28,6 +28,10 @@ from deltarule.watched import WatchedModel
 FORMS = 32
 """As many forms of graph are remembered for a model."""
 
+COUNTED = 8
+"""Shares of flat and dead units are counted at passes at least so far apart, and stand in between; lengths are taken
+in each."""
+
 TRIES = 8
 """For as many new forms of graph the forward pass is listened to; a model whose form goes on changing would pay
 for it in each step."""
@@ -120,6 +124,7 @@ class Watch:
         self._strangers = 0
         self._open = False
         self._running: list[Pass] = []
+        self._counted: dict[int, Pass] = {}
 
     def __enter__(self) -> Self:
         if self._open:
@@ -163,7 +168,11 @@ class Watch:
             return None
         self._due = self._count + self.every
         known = self._plan(graph)
-        seen = Pass(graph, known, self._count)
+        last = self._counted.get(id(known))
+        fresh = last is None or self._count - last.number >= COUNTED
+        seen = Pass(graph, known, self._count, None if fresh else last)
+        if fresh:
+            self._counted[id(known)] = seen
         seen.loss = value(roots[0])
         seen.scale = engine.scale_of(graph.nodes)
         if self._forward.on:
