@@ -77,10 +77,23 @@ def dense() -> nn.Module:
 
 
 def resnet() -> nn.Module:
-    blocks = [Residual(16, 16, 1), Residual(16, 16, 1), Residual(16, 32, 2), Residual(32, 32, 1),
-              Residual(32, 64, 2), Residual(64, 64, 1)]  # fmt: skip
-    return nn.Sequential(nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), *blocks,
-                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))  # fmt: skip
+    blocks = [
+        Residual(16, 16, 1),
+        Residual(16, 16, 1),
+        Residual(16, 32, 2),
+        Residual(32, 32, 1),
+        Residual(32, 64, 2),
+        Residual(64, 64, 1),
+    ]
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, 1, 1, bias=False),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        *blocks,
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(64, 10),
+    )
 
 
 @dataclass(frozen=True)
@@ -96,7 +109,9 @@ class Task:
 TASKS = [
     Task("dense", "10 layers of 256, batch 128", dense, lambda: torch.randn(128, 256)),
     Task("transformer", "4 blocks of 128, 64 words, batch 16", Transformer, lambda: torch.randint(0, 1000, (16, 64))),
-    Task("resnet", "13 convolutions of 16 to 64, 32 x 32 pixels, batch 32", resnet, lambda: torch.randn(32, 3, 32, 32)),
+    Task(
+        "resnet", "13 convolutions of 16 to 64, 32 x 32 pixels, batch 32", resnet, lambda: torch.randn(32, 3, 32, 32)
+    ),
 ]
 
 
@@ -122,7 +137,9 @@ class Trainer:
         def hook(name: str) -> Callable[..., None]:
             def take(module: nn.Module, into: Any, out: Any) -> None:
                 self.seen[name] = out[0].norm().item()
+
             return take
+
         for name, module in self.model.named_modules():
             if not list(module.children()):
                 module.register_full_backward_hook(hook(name))
@@ -133,6 +150,7 @@ class Trainer:
 
     def wandb(self) -> None:
         import wandb
+
         folder = self.closing.enter_context(tempfile.TemporaryDirectory())
         os.environ["WANDB_SILENT"] = "true"
         run = wandb.init(mode="offline", dir=folder, reinit="finish_previous")
@@ -143,14 +161,20 @@ class Trainer:
         from backpack import extend
         from cockpit import Cockpit
         from cockpit.utils.configuration import configuration
+
         extend(self.model), extend(self.loss)
         cockpit = Cockpit(self.model.parameters(), quantities=configuration("economy"))
         apart = nn.CrossEntropyLoss(reduction="none")
 
         def around(step: int, loss: Tensor) -> Any:
-            info = {"batch_size": len(self.x), "individual_losses": apart(self.out, self.y), "loss": loss,
-                    "optimizer": self.optimizer}  # fmt: skip
+            info = {
+                "batch_size": len(self.x),
+                "individual_losses": apart(self.out, self.y),
+                "loss": loss,
+                "optimizer": self.optimizer,
+            }
             return cockpit(step, info=info)
+
         self.around = around
 
     def step(self) -> None:
@@ -212,8 +236,10 @@ def measured(task: Task, rounds: int, steps: int) -> list[str]:
     for trainer in trainers.values():
         trainer.closing.close()
     base = times.pop("plain")
-    ratios = [f"{statistics.median(a / b for a, b in zip(times[look], base, strict=True)):.2f}x"
-              if look in times else "" for look in LOOKS[1:]]  # fmt: skip
+    ratios = [
+        f"{statistics.median(a / b for a, b in zip(times[look], base, strict=True)):.2f}x" if look in times else ""
+        for look in LOOKS[1:]
+    ]
     print(f"{task.name} done", file=sys.stderr)
     return [task.name, task.what, f"{1e3 * statistics.median(base):.1f}", *ratios]
 

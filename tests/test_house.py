@@ -16,6 +16,7 @@ SRC = ROOT / "src" / "deltarule"
 ORDER = [
     *("__main__", "cli", "runs"),
     *("formula",),
+    *("lens",),
     *("explain", "walk"),
     *("check", "comparison"),
     *("training", "checkpoint", "store"),
@@ -25,6 +26,7 @@ ORDER = [
     *("flow", "blame"),
     *("plots",),
     *("reports",),
+    *("paths",),
     *("remedies",),
     *("verdicts",),
     *("progress", "cores", "optimizers", "schedules", "inits", "data"),
@@ -64,7 +66,12 @@ def imports(path: Path, everywhere: bool) -> set[str]:
 
 
 def rooms() -> list[tuple[str, Path]]:
-    paths = [*SRC.glob("*.py"), *(SRC / "kernels").glob("*.py"), *(SRC / "formula").glob("*.py")]
+    paths = [
+        *SRC.glob("*.py"),
+        *(SRC / "kernels").glob("*.py"),
+        *(SRC / "formula").glob("*.py"),
+        *(SRC / "lens").glob("*.py"),
+    ]
     named = [(path.stem if path.parent == SRC else path.parent.name, path) for path in paths]
     return [(room, path) for room, path in named if room != "__init__"]
 

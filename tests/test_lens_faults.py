@@ -99,8 +99,12 @@ class TwoWays(nn.Module):
 
     def __init__(self, how: str) -> None:
         super().__init__()
-        self.trunk, self.left, self.right, self.head = (nn.Linear(64, 32), nn.Linear(32, 32), nn.Linear(32, 32),
-                                                        nn.Linear(32, 10))  # fmt: skip
+        self.trunk, self.left, self.right, self.head = (
+            nn.Linear(64, 32),
+            nn.Linear(32, 32),
+            nn.Linear(32, 32),
+            nn.Linear(32, 10),
+        )
         self.how = how
 
     def forward(self, x):
@@ -170,8 +174,11 @@ def test_saturated_tanh_units_are_named(inside):
 
 
 @both
-@pytest.mark.parametrize("make", [lambda: zoo.ResNet(blocks=6, without=4), lambda: zoo.Transformer(without=2)],
-                         ids=["resnet", "transformer"])  # fmt: skip
+@pytest.mark.parametrize(
+    "make",
+    [lambda: zoo.ResNet(blocks=6, without=4), lambda: zoo.Transformer(without=2)],
+    ids=["resnet", "transformer"],
+)
 def test_a_missing_residual_is_named(make, inside):
     flow = watched(make(), inside=inside)
     fault = next(fault for fault in flow.verdicts if fault.word == "residual")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -118,10 +119,13 @@ class Recurrent(nn.Module):
 class UNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
+
         def two(a: int, b: int) -> nn.Sequential:
             parts = [(a, b), (b, b)]
-            return nn.Sequential(*(layer for i, o in parts
-                                   for layer in (nn.Conv2d(i, o, 3, padding=1), nn.BatchNorm2d(o), nn.ReLU())))  # fmt: skip
+            return nn.Sequential(
+                *(layer for i, o in parts for layer in (nn.Conv2d(i, o, 3, padding=1), nn.BatchNorm2d(o), nn.ReLU()))
+            )
+
         self.down1, self.down2, self.bottom = two(1, 8), two(8, 16), two(16, 32)
         self.up2, self.up1, self.out = two(48, 16), two(24, 8), nn.Conv2d(8, 1, 1)
 
@@ -138,9 +142,12 @@ class Mixer(nn.Module):
     def __init__(self, width: int = 32, blocks: int = 3) -> None:
         super().__init__()
         self.embed = nn.Linear(8, width)
-        self.tokens = nn.ModuleList(nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 8)) for _ in range(blocks))
-        self.channels = nn.ModuleList(nn.Sequential(nn.Linear(width, 64), nn.GELU(), nn.Linear(64, width))
-                                      for _ in range(blocks))  # fmt: skip
+        self.tokens = nn.ModuleList(
+            nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 8)) for _ in range(blocks)
+        )
+        self.channels = nn.ModuleList(
+            nn.Sequential(nn.Linear(width, 64), nn.GELU(), nn.Linear(64, width)) for _ in range(blocks)
+        )
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2 * blocks))
         self.head = nn.Linear(width, 10)
 
@@ -167,21 +174,37 @@ class Words(nn.Module):
 
 def mlp(*sizes: int, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for before, after in zip(sizes, sizes[1:], strict=False):
+    for before, after in itertools.pairwise(sizes):
         layers += [nn.Linear(before, after), activation()]
     return nn.Sequential(*layers[:-1])
 
 
 def cnn() -> nn.Sequential:
     return nn.Sequential(
-        nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Dropout(0.2), nn.Linear(128, 10),
-    )  # fmt: skip
+        nn.Unflatten(1, (1, 8, 8)),
+        nn.Conv2d(1, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Dropout(0.2),
+        nn.Linear(128, 10),
+    )
 
 
 def autoencoder() -> nn.Sequential:
-    return nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 8), nn.Tanh(), nn.Linear(8, 32), nn.Tanh(),
-                         nn.Linear(32, 64), nn.Sigmoid())  # fmt: skip
+    return nn.Sequential(
+        nn.Linear(64, 32),
+        nn.Tanh(),
+        nn.Linear(32, 8),
+        nn.Tanh(),
+        nn.Linear(8, 32),
+        nn.Tanh(),
+        nn.Linear(32, 64),
+        nn.Sigmoid(),
+    )
 
 
 HEALTHY: dict[str, Callable[[], nn.Module]] = {

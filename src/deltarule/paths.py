@@ -7,6 +7,7 @@ won where parts are added up, sum to that of the whole.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -66,12 +67,14 @@ def budget(rows: Sequence[Move]) -> list[str]:
     ends = [i for i, move in enumerate(rows) if move.step == "weights" and move.layer == 0] or [len(rows) - 1]
     way = heaviest(rows, max(ends, key=lambda i: rows[i].norm_in))
     lines, start = [], rows[way[0]].norm_in
-    for here, after in zip(way, way[1:], strict=False):
+    for here, after in itertools.pairwise(way):
         move = rows[here]
         part = max(out for child, out in zip(move.to, move.outs, strict=True) if child == after)
         if move.norm_in and abs(math.log(part / move.norm_in) if part else math.inf) > 1e-3:
             lines.append(f"{label(move)}: x{part / move.norm_in:.3g}")
         if part and abs(math.log(rows[after].norm_in / part) if rows[after].norm_in else math.inf) > 1e-3:
-            lines.append(f"  where it meets other parts, before {label(rows[after])}: x{rows[after].norm_in / part:.3g}")
+            lines.append(
+                f"  where it meets other parts, before {label(rows[after])}: x{rows[after].norm_in / part:.3g}"
+            )
     total = rows[way[-1]].norm_in / start if start else math.nan
     return [*lines, f"from {label(rows[way[0]])} to {label(rows[way[-1]])}: x{total:.3g}"]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deltarule.errors import MissingExtra, unknown
-from deltarule.paths import heaviest, label
+from deltarule.paths import heaviest
+from deltarule.paths import label as named
 from deltarule.reports import GAIN, LOSS, move_label, spread
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def plot_model(flow: Flow, ax: Any = None) -> Any:
         ax.set_yscale("log")
     for k in np.flatnonzero(np.isnan(drawn)):  # a logarithm has no place for these
         ax.annotate(f"{norms[k]:g}", (at[k], 0.02), xycoords=("data", "axes fraction"), ha="center", color=LOSS)
-    ax.set_xticks(at, [label(flow.rows[i]) for i in way], rotation=60, ha="right", fontsize="small")
+    ax.set_xticks(at, [named(flow.rows[i]) for i in way], rotation=60, ha="right", fontsize="small")
     ax.set_ylabel("length of the error that arrives")
     ax.set_title(f"The error's way back: {flow.verdict}")
     ax.legend()

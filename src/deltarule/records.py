@@ -154,7 +154,7 @@ class Record:
                 f"expected a record of schema {cls.schema!r} version {cls.version}, got {came[0]!r} version {came[1]}"
             )
         known = fields(cls)  # type: ignore[arg-type]
-        old = came[1] < cls.version
+        old = came[1] != cls.version
         missing = [one.name for one in known if one.name not in given and not (old and one.default is not MISSING)]
         if missing:
             raise BadFile(f"the {cls.schema} record lacks {', '.join(missing)}")

@@ -106,7 +106,11 @@ def model_cells(flow: Flow) -> list[list[str]]:
         move = flow.rows[i]
         flat = ["" if share is None else f"{100 * share:.0f}%" for share in (move.saturated, move.dead)]
         out = ["", ""] if move.ends else [f"{move.norm_out:.3g}", f"{move.gain:.3g}"]
-        met = [f"{100 * share:.0f}% {label(flow.rows[source])}" for source, share in parts[i]] if len(parts[i]) > 1 else []
+        met = (
+            [f"{100 * share:.0f}% {label(flow.rows[source])}" for source, share in parts[i]]
+            if len(parts[i]) > 1
+            else []
+        )
         met = met[:3] + ([f"{len(met) - 3} more"] if len(met) > 3 else [])
         table.append([str(move.layer), where(move), f"{move.norm_in:.3g}", *out, *flat, ", ".join(met)])
     return table
@@ -173,7 +177,11 @@ def summary(flow: Flow) -> list[tuple[str, str]]:
 def _model_lines(flow: Flow) -> list[tuple[str, str]]:
     """Under a model's table: what is not in it, how the layers compare, and what could not be seen."""
     left = len(flow.rows) - len(shown(flow))
-    lines = [(f"{left} more operations change its length by less, or only its shape (flow.rows has all)", "")] if left else []
+    lines = (
+        [(f"{left} more operations change its length by less, or only its shape (flow.rows has all)", "")]
+        if left
+        else []
+    )
     if flow.L > 1 and math.isfinite(flow.total):
         lines.append((f"the error that arrives at layer 1 is {flow.total:.3g} times that at layer {flow.L}", ""))
     if flow.scale != 1:

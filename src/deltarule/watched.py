@@ -233,7 +233,7 @@ class WatchedModel(Record):
         return f"The flow at {len(self)} backward passes, every {self.every}"
 
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """Head and rows of the first, the last and about ten passes between: |delta| of six layers and the verdict."""
+        """Head and rows of the first, the last and about ten passes between: |delta| of six layers, the verdict."""
         shown = spread(self.L, 6)
         rows, delta = [], self.delta
         for i in spread(len(self), SHOWN):

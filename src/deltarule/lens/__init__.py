@@ -15,6 +15,15 @@ except ImportError as error:
 
     raise MissingExtra('the lens needs PyTorch: pip install "deltarule[torch]"') from error
 
+from deltarule.lens.loggers import lightning_callback, scalars, to_tensorboard, transformers_callback
 from deltarule.lens.watch import NothingSeen, Watch, watch
 
-__all__ = ["NothingSeen", "Watch", "watch"]
+__all__ = [
+    "NothingSeen",
+    "Watch",
+    "lightning_callback",
+    "scalars",
+    "to_tensorboard",
+    "transformers_callback",
+    "watch",
+]

@@ -45,8 +45,8 @@ def not_finite(move: Move) -> str:
     """For an operation that makes NaN or infinity of an error that was finite."""
     if move.op in SINGULAR:
         return (
-            f"its slope is infinite at the edge of its domain; write {SINGULAR[move.op]}. A torch.where after it does "
-            "not help, for 0 times infinity is NaN: put a torch.where before it, so that it never sees that value"
+            f"its slope is infinite at the edge of its domain; write {SINGULAR[move.op]}. A torch.where after it "
+            "does not help, for 0 times infinity is NaN: put one before it, so that it never sees that value"
         )
     if move.dtype == "float16":
         return "the value left float16's range; lower the scale of the loss or take torch.bfloat16"
@@ -56,7 +56,9 @@ def not_finite(move: Move) -> str:
 def zero(move: Move) -> str:
     """For an operation that leaves nothing."""
     if move.step == "weights":
-        return f"its weights are 0 or cancel each other: draw them anew, torch.nn.init.kaiming_normal_({weight(move)})"
+        return (
+            f"its weights are 0 or cancel each other: draw them anew, torch.nn.init.kaiming_normal_({weight(move)})"
+        )
     if move.step == "normalisation":
         return "its weight is 0: begin with 1"
     if move.step == "activation":
@@ -69,8 +71,8 @@ def saturated(move: Move) -> str:
     if move.op == "softmax":
         return SOFTMAX
     return (
-        "make its input smaller: scale what comes into the model to mean 0 and deviation 1, draw the weights before it "
-        "with torch.nn.init.xavier_normal_, put a normalisation before it, or lower the learning rate"
+        "make its input smaller: scale what comes into the model to mean 0 and deviation 1, draw the weights before "
+        "it with torch.nn.init.xavier_normal_, put a normalisation before it, or lower the learning rate"
     )
 
 

@@ -8,7 +8,6 @@ another stands in its place, tells the watches, and calls it; nothing of the use
 from __future__ import annotations
 
 import threading
-import weakref
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any, Protocol
@@ -32,7 +31,7 @@ class Listener(Protocol):
 _listeners: list[Listener] = []
 _lock = threading.Lock()
 _before: dict[str, Callable[..., Any]] = {}
-_scaled: list[tuple[int, Tensor, weakref.ref[Any]]] = []
+_scaled: list[tuple[int, Tensor]] = []
 """The latest losses that a GradScaler multiplied: the number of the multiplication in the graph, and the factor."""
 
 
@@ -62,7 +61,7 @@ def _patch() -> None:
     scaler = torch.amp.GradScaler
     if scaler.scale is not _scale:
         _before["scale"] = scaler.scale
-        scaler.scale = _scale  # type: ignore[method-assign, assignment]
+        scaler.scale = _scale  # type: ignore[method-assign]
 
 
 def _restore() -> None:
@@ -88,16 +87,16 @@ def _run(t_outputs: Sequence[Any], *args: Any, **more: Any) -> Any:
 def _scale(self: Any, outputs: Any) -> Any:
     scaled = _before["scale"](self, outputs)
     if _listeners and self._enabled and self._scale is not None:
-        for one in scaled if isinstance(scaled, (list, tuple)) else [scaled]:
-            if isinstance(one, Tensor) and one.grad_fn is not None:
-                _scaled.append((one.grad_fn._sequence_nr(), self._scale, weakref.ref(self)))
+        losses = scaled if isinstance(scaled, (list, tuple)) else [scaled]
+        nodes = [one.grad_fn for one in losses if isinstance(one, Tensor) and one.grad_fn is not None]
+        _scaled.extend((node._sequence_nr(), self._scale) for node in nodes)
         del _scaled[:-16]
     return scaled
 
 
 def scale_of(nodes: Sequence[Any]) -> tuple[int, Tensor] | None:
     """Which of these nodes is a GradScaler's multiplication, if any, and by what: a copy, for the scaler goes on."""
-    for number, factor, _ in reversed(_scaled):
+    for number, factor in reversed(_scaled):
         for i, node in enumerate(nodes[:64]):
             if node._sequence_nr() == number and "Mul" in node.name():
                 return i, factor.detach().clone()

@@ -27,9 +27,9 @@ EXPLODING = 1e3
 """Above this from the output's layer to another the error explodes."""
 
 MOST_FLAT = 0.7
-"""More than this share of a layer's neurons dead, or of its units saturated, is a fault. It is more than for a network
-of ours, for models that learn well have been seen at half: the sixth ReLU layer under PyTorch's own initial weights,
-where half of the neurons say the same of every sample, and a narrow tanh layer under Adam's first steps."""
+"""More than this share of a layer's neurons dead, or of its units saturated, is a fault. It is more than for a
+network of ours, for models that learn well have been seen at half: the sixth ReLU layer under PyTorch's own initial
+weights, where half of the neurons say the same of every sample, and a narrow tanh layer under Adam's first steps."""
 
 JUDGED = ("weights", "product", "activation", "normalisation", "other", "compiled")
 """The steps whose gains count."""
@@ -85,7 +85,7 @@ def judge(rows: Sequence[Move], lack: Lack) -> tuple[Fault, ...]:
 
 
 def after_weights(rows: Sequence[Move]) -> list[bool]:
-    """Of each row whether the error has met weights before it came there, so that it belongs to the model's inside."""
+    """Of each row whether the error has met weights before it came there: whether it lies inside the model."""
     begun = [False] * len(rows)
     for i, move in enumerate(rows):
         for child in move.to:
@@ -106,11 +106,14 @@ def _not_finite(rows: Sequence[Move], lack: Lack) -> Fault | None:
         kind = "NaN" if math.isnan(bad) else "infinite"
         if not math.isfinite(lack.loss):
             value = "NaN" if math.isnan(lack.loss) else "infinite"
-            why = f"the loss itself is {value}: the forward pass has left the numbers before any error was carried back"
+            why = (
+                f"the loss itself is {value}: the forward pass has left the numbers before any error was carried back"
+            )
             return _fault("exploding", move, why, advice.FORWARD)
         if not math.isfinite(move.norm_in):
             return _fault("exploding", move, f"the error is {kind} where it arrives at {where(move)}", advice.FORWARD)
-        why = f"the error becomes {kind} at {where(move)}; what came in was {move.norm_in:.3g} long, and the loss is finite"
+        why = f"the error becomes {kind} at {where(move)}; what came in was {move.norm_in:.3g} long"
+        why += ", and the loss is finite"
         return _fault("exploding", move, why, advice.not_finite(move))
     return None
 
@@ -135,8 +138,11 @@ def _underflow(rows: Sequence[Move]) -> Fault | None:
 
 def _flat(rows: Sequence[Move], begun: Sequence[bool], word: str) -> list[Fault]:
     """The dead, or the saturated, activations within the model: the worst is the fault, the others are named."""
-    found = [(i, share) for i, move in enumerate(rows)
-             if (share := getattr(move, word)) is not None and share > MOST_FLAT and _judged(rows, begun, i)]  # fmt: skip
+    found = [
+        (i, share)
+        for i, move in enumerate(rows)
+        if (share := getattr(move, word)) is not None and share > MOST_FLAT and _judged(rows, begun, i)
+    ]
     if not found:
         return []
     found.sort(key=lambda one: -one[1])
@@ -153,7 +159,7 @@ def _flat(rows: Sequence[Move], begun: Sequence[bool], word: str) -> list[Fault]
 
 
 def _judged(rows: Sequence[Move], begun: Sequence[bool], i: int) -> bool:
-    """Not at the output, unless all but none of its error passes: a trained network is flat there where it is right."""
+    """Not at the output, unless next to no error passes: a trained network is flat there where it is right."""
     if begun[i]:
         return True
     move = rows[i]
@@ -182,11 +188,18 @@ def _size(
     by_layer: dict[int, float] = {}
     for i in counted:
         by_layer[rows[i].layer] = max(by_layer.get(rows[i].layer, 0.0), reached[i] or 0.0)
-    low, high = min(by_layer, key=by_layer.__getitem__), max(by_layer, key=by_layer.__getitem__)
+    high = max(by_layer, key=by_layer.__getitem__)
+    lost = [i for i in counted if 0 < by_layer[rows[i].layer] < VANISHING and underflow is None]
+    # Where enough of it reaches what lies below, by another way, this is a side branch: a query's error is small.
+    lost = [
+        i
+        for i in lost
+        if all(by_layer.get(rows[j].layer, 0.0) < VANISHING for j in _below(rows, i) if rows[j].step == "weights")
+    ]
     if by_layer[high] > EXPLODING:
         layer, word = high, "exploding"
-    elif 0 < by_layer[low] < VANISHING and underflow is None:
-        layer, word = low, "vanishing"
+    elif lost:
+        layer, word = min((rows[i].layer for i in lost), key=by_layer.__getitem__), "vanishing"
     else:
         return None
     end = max((i for i in counted if rows[i].layer == layer), key=lambda i: reached[i] or 0.0)
@@ -250,7 +263,9 @@ def _on_the_way(rows: Sequence[Move], begun: Sequence[bool], way: list[int], wor
     first = rows[way[start]]
     relation = f"the error is {size} at {where(end)} than at {label(first)}"
     if end.name == first.name and end.name:
-        relation = f"the error grows {number(ratio)} times" if grows else f"the error shrinks {number(1 / ratio)} times"
+        relation = (
+            f"the error grows {number(ratio)} times" if grows else f"the error shrinks {number(1 / ratio)} times"
+        )
         relation += f" on its way through the repeated {label(end)}"
     verb = "multiplies it by" if grows else "costs a factor"
     why = f"{relation}; {where(move)} {verb} {factor}"
@@ -269,21 +284,18 @@ def _repeated(rows: Sequence[Move], way: Sequence[int]) -> bool:
 def _explains(flat: Sequence[Fault], size: Fault, rows: Sequence[Move]) -> bool:
     """A dead or saturated activation where the error is lost says more than that it is lost."""
     return size.word == "vanishing" and any(
-        fault.name == size.name and fault.layer == size.layer or fault.word == "dead" for fault in flat
+        (fault.name == size.name and fault.layer == size.layer) or fault.word == "dead" for fault in flat
     )
 
 
 def _residual(rows: Sequence[Move], lack: Lack) -> Fault | None:
     """A block that has fewer residual additions than its sisters."""
     counts: dict[str, dict[str, int]] = {}
-    paths = {path for path, _ in lack.blocks}
     merges = {id(move) for move in _merging(rows)}
     for path, kind in lack.blocks:
         own = [move for move in rows if _within(move, path)]
         if not any(move.step == "weights" for move in own):
             continue
-        if any(other != path and other.startswith(f"{path}.") for other in paths):
-            pass  # blocks in blocks: each level is compared with its like
         counts.setdefault(kind, {})[path] = sum(id(move) in merges for move in own)
     for kind, by_path in counts.items():
         usual, agree = Counter(by_path.values()).most_common(1)[0]
@@ -345,7 +357,7 @@ def _detached(rows: Sequence[Move], lack: Lack) -> Fault | None:
 
 
 def _took_part(name: str, lack: Lack) -> bool:
-    """Whether a module ran in the forward pass, or a part of it; a parameter of the model itself, whether that did."""
+    """Whether a module ran in the forward pass, or a part of it; of the model's own parameter, whether that did."""
     called = lack.called or frozenset()
     owner = "" if name in lack.missing else name
     return owner in called or any(path.startswith(f"{name}.") for path in called)

@@ -8,6 +8,7 @@ form. What follows from the form (names, kinds, which lengths equal which) is wo
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,7 +68,7 @@ def walk(roots: Iterable[Node], names: dict[int, str]) -> Graph:
         edges.append(tuple(row))
         kind = type(node)
         form += (kind, edges[-1])
-        if kind in _adds or kind not in _others and _adding(kind):
+        if kind in _adds or (kind not in _others and _adding(kind)):
             form.append(_kept(node, row, nodes))
         elif not row:
             variable = getattr(node, "variable", None)
@@ -153,19 +154,23 @@ class Tap:
 
 @dataclass
 class Plan:
-    """What to measure in a graph of one form, and the rows that it makes."""
+    """What to measure in a graph of one form, and the rows that it makes.
+
+    `blank` has a place for each measurement: NaN where a share may not be known, None where nothing has run yet.
+    """
 
     rows: list[Row]
     taps: list[Tap]
-    measures: int
+    blank: list[Any]
     row_of: dict[int, int]
     reached: set[str]
-    roots: int
     seen: bool = False
     notes: list[str] = field(default_factory=list)
     trainable: list[str] = field(default_factory=list)
     frozen: list[str] = field(default_factory=list)
     blocks: list[tuple[str, str]] = field(default_factory=list)
+    hosts: list[int] = field(default_factory=list)
+    """The nodes that run a backward pass of their own."""
 
 
 def order(graph: Graph) -> list[int]:
@@ -242,10 +247,10 @@ def _planned(
             for k, edge in enumerate(graph.edges[i])
             if edge is not None and (edge[0] in row_of or (leaf[edge[0]] and owned[edge[0]] is None))
         ]
-        if not any(not (child in row_of and alone[child]) for _, child in real):
-            # Nothing but parameters below. Of what is no layer, where the error goes into them is worth a look.
-            if step not in ("weights", "normalisation", "compiled"):
-                real = [(k, edge[0]) for k, edge in enumerate(graph.edges[i]) if edge is not None]
+        layer = step in ("weights", "normalisation", "compiled")
+        if not layer and all(child in row_of and alone[child] for _, child in real):
+            # Nothing but parameters below: what goes into them is all there is to see.
+            real = [(k, edge[0]) for k, edge in enumerate(graph.edges[i]) if edge is not None]
         keeps = _keeps(node, op, graph, i)
         for k, child in real:
             if child in row_of and consumers[child] == 1:
@@ -281,7 +286,12 @@ def _planned(
         if row.step == "activation":
             row.channel = _channel(rows, row, graph.nodes[row.node])
     used = [tap for tap in taps.values() if tap.arrives >= 0 or tap.leaves or tap.shares]
-    return Plan(rows, used, count, row_of, graph.parameters, graph.form[0])
+    hosts = [row.node for row in rows if row.autograd == operations.CHECKPOINT]
+    blank: list[Any] = [None] * count
+    for row in rows:
+        for share in row.shares:
+            blank[share] = math.nan
+    return Plan(rows, used, blank, row_of, graph.parameters, hosts=hosts)
 
 
 def _channel(rows: Sequence[Row], row: Row, node: Node) -> int:

@@ -29,7 +29,7 @@ MOST = 200_000
 _FRAME = re.compile(r'\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<where>\S+)(?:\n\s*(?P<code>[^\n]*))?')
 _LIBRARIES = tuple(str(Path(module.__file__).parent) for module in (torch,) if module.__file__)
 _COMPILED = "_orig_mod"
-_NO_MATTER = ("ignore", r"Using `torch.compile\(module\)` when there are global hooks")
+_NO_MATTER = r"Using `torch.compile\(module\)` when there are global hooks"
 """A warning that a compiled module gives where there are hooks such as ours; ours take no notice of it."""
 
 
@@ -89,9 +89,9 @@ class Forward:
         self._paths, self._thread = paths(model), threading.get_ident()
         self._handles = [
             hooks.register_module_forward_pre_hook(self._enters),
-            hooks.register_module_forward_hook(self._leaves),  # type: ignore[arg-type]
+            hooks.register_module_forward_hook(self._leaves),
         ]
-        warnings.filterwarnings(*_NO_MATTER)
+        warnings.filterwarnings("ignore", _NO_MATTER)
         self.lines_on()
 
     def end(self) -> None:
@@ -100,7 +100,7 @@ class Forward:
         for handle in self._handles:
             handle.remove()
         if self._handles:
-            quiet = [one for one in warnings.filters if one[1] is not None and one[1].pattern == _NO_MATTER[1]]
+            quiet = [one for one in warnings.filters if one[1] is not None and one[1].pattern == _NO_MATTER]
             for one in quiet:
                 warnings.filters.remove(one)  # type: ignore[attr-defined]
         self._handles = []
@@ -152,7 +152,8 @@ class Forward:
         for start, end, path in self.spans:
             if end > start:
                 begins.setdefault(start, []).append((end, path))
-        starts, stack, k = sorted(begins), [], 0
+        stack: list[tuple[int, str]] = []
+        starts, k = sorted(begins), 0
         for number in sorted(set(numbers)):
             while k < len(starts) and starts[k] <= number:
                 # Of those that begin together the outermost was the last to end.

@@ -40,7 +40,10 @@ def length(values: Tensor) -> Number:
         values = values.coalesce().values()
     if values.device.type != "cpu":
         return _length_there(values)
-    if values.dtype in (torch.float32, torch.float64):
+    if values.dtype is torch.float32 and values.is_contiguous():
+        flat = values.view(-1)
+        quick = math.sqrt(torch.dot(flat, flat).item())  # on all cores, which a norm is not
+    elif values.dtype in (torch.float32, torch.float64):
         quick = float(torch.linalg.vector_norm(values))
     else:
         quick = float(torch.linalg.vector_norm(values, dtype=_wide(values, torch.float32)))
@@ -66,8 +69,10 @@ def _length_there(values: Tensor) -> Tensor:
     if values.device.type == "mps":  # it has no float64
         largest = values.abs().max().float()
         unit = torch.where((largest > 0) & largest.isfinite(), largest, torch.ones_like(largest))
-        return torch.linalg.vector_norm(values.float() / unit) * unit
-    return torch.linalg.vector_norm(values, dtype=_wide(values, torch.float64)).real
+        there: Tensor = torch.linalg.vector_norm(values.float() / unit) * unit
+    else:
+        there = torch.linalg.vector_norm(values, dtype=torch.float64 if not values.is_complex() else torch.complex128)
+    return there
 
 
 def joint(parts: Sequence[Number]) -> Number:
@@ -79,10 +84,12 @@ def joint(parts: Sequence[Number]) -> Number:
     if len(parts) == 1:
         return parts[0]
     if all(isinstance(part, float) for part in parts):
-        return math.hypot(*parts) if not any(math.isnan(part) for part in parts) else math.nan  # type: ignore[arg-type]
+        here = [float(part) for part in parts]
+        return math.nan if any(math.isnan(part) for part in here) else math.hypot(*here)
     first = next(part for part in parts if isinstance(part, Tensor))
     there = [torch.as_tensor(part).to(first.device, first.dtype, non_blocking=True) for part in parts]
-    return torch.linalg.vector_norm(torch.stack(there))
+    whole: Tensor = torch.linalg.vector_norm(torch.stack(there))
+    return whole
 
 
 def lengths(grads: Sequence[Tensor | None]) -> Number:

@@ -7,7 +7,8 @@ Figures stay where they were measured until somebody asks for the flow.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Callable, MutableSequence, Sequence
 from typing import Any
 
 import torch
@@ -17,13 +18,13 @@ from deltarule.flow import Flow, Move
 from deltarule.lens import norms
 from deltarule.lens.faults import Lack, judge
 from deltarule.lens.graph import LEAF, Graph, Plan, Tap, built_in
-from deltarule.lens.operations import CHECKPOINT, PEAKS, RECTIFIERS
+from deltarule.lens.operations import PEAKS, RECTIFIERS
 from deltarule.verdicts import SATURATED
 
 FEWEST = 64
 """Of fewer samples (and positions) it is not said which neurons are dead: most of a healthy layer can be silent."""
 
-Figures = list[norms.Number | None]
+Figures = MutableSequence[norms.Number | None]
 
 
 class Pass:
@@ -40,18 +41,31 @@ class Pass:
         are counted anew.
     """
 
+    __slots__ = (
+        "_handles",
+        "called",
+        "counted",
+        "figures",
+        "inner",
+        "loss",
+        "nodes",
+        "number",
+        "plan",
+        "scale",
+        "trouble",
+    )
+
     def __init__(self, graph: Graph, plan: Plan, number: int, counted: Pass | None = None) -> None:
         self.counted = counted
         self.plan = plan
         self.number = number
-        self.figures: Figures = [None] * plan.measures
+        self.figures: Figures = plan.blank[:]
         self.scale: tuple[int, Tensor] | None = None
         self.loss: norms.Number = 0.0
-        self.inner: list[tuple[int, Pass]] = []
-        self.reached: set[str] = graph.parameters
-        self.nodes: dict[Any, int] = {graph.nodes[row.node]: row.node for row in plan.rows if row.autograd == CHECKPOINT}
+        self.inner: tuple[tuple[int, Pass], ...] = ()
+        self.nodes = {graph.nodes[i]: i for i in plan.hosts}
         self.called: frozenset[str] | None = None
-        self.trouble: set[str] = set()
+        self.trouble: frozenset[str] = frozenset()
         self._handles = [self._hook(graph.nodes[tap.node], tap) for tap in plan.taps]
 
     def _hook(self, node: Any, tap: Tap) -> Any:
@@ -113,9 +127,8 @@ class Pass:
                     figures[tap.shares[0]] = norms.flat_share(before, after, SATURATED * PEAKS[row.op])
                 elif row.op == "softmax":
                     figures[tap.shares[0]] = norms.flat_rows(before, after, row.channel, SATURATED)
-                elif row.op in RECTIFIERS and after.dim() > 1:
-                    if after.numel() // after.shape[row.channel] >= FEWEST:
-                        figures[tap.shares[1]] = norms.dead_share(before, after, row.channel)
+                elif row.op in RECTIFIERS and _samples(after, row.channel) >= FEWEST:
+                    figures[tap.shares[1]] = norms.dead_share(before, after, row.channel)
                 for share in tap.shares[2:]:
                     figures[share] = _tiny(before)
             except Exception as error:
@@ -124,15 +137,17 @@ class Pass:
         return measure
 
     def _failed(self, error: Exception) -> None:
-        self.trouble.add(f"a length could not be taken ({type(error).__name__}: {error})")
+        self.trouble |= {f"a length could not be taken ({type(error).__name__}: {error})"}
 
     def close(self) -> None:
-        """Remove the hooks."""
+        """Remove the hooks, and keep no more than the figures."""
         for handle in self._handles:
             for one in handle if isinstance(handle, list) else [handle]:
                 one.remove()
         self._handles = []
         self.nodes = {}
+        if all(isinstance(one, float) for one in self.figures):
+            self.figures = array("d", self.figures)  # type: ignore[type-var]
 
     def flow(self) -> Flow:
         """The record of this pass, with its verdicts."""
@@ -157,7 +172,7 @@ class Pass:
         return [self, *(one for _, inner in self.inner for one in inner._all())]
 
     def _all_reached(self) -> set[str]:
-        return set().union(*(one.reached for one in self._all()))
+        return set().union(*(one.plan.reached for one in self._all()))
 
     def _troubles(self) -> set[str]:
         return set().union(*(one.trouble for one in self._all()))
@@ -165,16 +180,17 @@ class Pass:
     def _read(self) -> list[Any]:
         """All figures as numbers, None where nothing was measured; then the loss, then the scale."""
         scale = self.scale[1].double() if self.scale is not None else 1.0
+        self.figures = list(self.figures)
         if self.counted is not None:
             for row in self.plan.rows:
                 for share in row.shares:
                     self.figures[share] = self.counted.figures[share]
             self.counted = None
         all_figures = [*self.figures, self.loss, scale]
-        there = [i for i, one in enumerate(all_figures) if one is not None]
-        numbers = norms.read([all_figures[i] for i in there])  # type: ignore[misc]
+        there = [(i, one) for i, one in enumerate(all_figures) if one is not None]
+        numbers = norms.read([one for _, one in there])
         result: list[float | None] = [None] * len(all_figures)
-        for i, value in zip(there, numbers, strict=True):
+        for (i, _), value in zip(there, numbers, strict=True):
             result[i] = value
         self.figures, self.loss = list(result[:-2]), float(result[-2] or 0.0)  # read once
         return result
@@ -189,8 +205,11 @@ class Pass:
             row = plan.rows[r]
             inward, outward = (1.0 if r in above else scale), (1.0 if r in above and r != self._scaled() else scale)
             into = [(child, figures[part]) for child, part in row.into]
-            kept = [(child, part / outward) for child, part in into
-                    if part is not None and (child == LEAF or child in place)]  # fmt: skip
+            kept = [
+                (child, part / outward)
+                for child, part in into
+                if part is not None and (child == LEAF or child in place)
+            ]
             outs = [part for child, part in kept if child == LEAF or not plan.rows[child].aside]
             saturated, dead, tiny = self._shares(row, figures)
             moves.append(
@@ -253,16 +272,22 @@ def spliced(outer: Sequence[Move], at: int, inner: Sequence[Move]) -> list[Move]
     below = [later(child) for child in host.to]
     exits = below[0] if len(below) == 1 else LEAF
     first = [_moved(move, later) for move in outer[:at]]
-    entered = Move(**{**vars(host), "to": tuple(at + 1 + head for head in heads),
-                      "outs": tuple(inner[head].norm_in for head in heads),
-                      "norm_out": _longest([inner[head].norm_in for head in heads])})  # fmt: skip
+    entered = Move(
+        **{
+            **vars(host),
+            "to": tuple(at + 1 + head for head in heads),
+            "outs": tuple(inner[head].norm_in for head in heads),
+            "norm_out": _longest([inner[head].norm_in for head in heads]),
+        }
+    )
     within = [_moved(move, lambda child: child + at + 1 if child >= 0 else exits) for move in inner]
     return [*first, entered, *within, *(_moved(move, later) for move in outer[at + 1 :])]
 
 
 def _moved(move: Move, where: Callable[[int], int]) -> Move:
-    return Move(**{**vars(move), "to": tuple(where(child) if child >= 0 or where(LEAF) >= 0 else child
-                                             for child in move.to)})  # fmt: skip
+    return Move(
+        **{**vars(move), "to": tuple(where(child) if child >= 0 or where(LEAF) >= 0 else child for child in move.to)}
+    )
 
 
 def numbered(rows: Sequence[Move]) -> list[Move]:
@@ -282,6 +307,11 @@ def numbered(rows: Sequence[Move]) -> list[Move]:
 def _longest(parts: Sequence[float]) -> float:
     """The largest, or one that is no number; NaN without any, for then the error ends."""
     return math.nan if not parts or any(math.isnan(part) for part in parts) else max(parts)
+
+
+def _samples(values: Tensor, channel: int) -> int:
+    """How many values each neuron has: one a sample, and position."""
+    return values.numel() // max(1, values.shape[channel]) if values.dim() > 1 else 0
 
 
 def _tiny(grad: Tensor | None) -> norms.Number:

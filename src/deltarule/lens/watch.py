@@ -76,8 +76,10 @@ def watch(model: nn.Module, every: int = 1) -> Watch:
     the error is ... times smaller at 0.0 (linear) at ... than at 8 (linear); ...
     """
     if not isinstance(model, nn.Module):
-        raise BadInput(f"watch expects a torch.nn.Module, got {type(model).__name__}; of several, put them in a "
-                       "torch.nn.ModuleList and watch that")  # fmt: skip
+        raise BadInput(
+            f"watch expects a torch.nn.Module, got {type(model).__name__}; of several, put them in a "
+            "torch.nn.ModuleList and watch that"
+        )
     require("every", every, is_count(every), "a whole number from 1 up: each so many-th backward pass is recorded")
     return Watch(model, every)
 
@@ -144,6 +146,11 @@ class Watch:
         self._forward.end()
         self._open = False
 
+    @property
+    def open(self) -> bool:
+        """Whether it watches now."""
+        return self._open
+
     def _listen(self) -> None:
         """Listen to the next forward pass while there is something to learn from it."""
         if not self._memory.curious:
@@ -194,7 +201,7 @@ class Watch:
         outer = self._running[-1]
         host = torch._C._current_autograd_node()
         inner = Pass(graph, self._plan(graph), self._count)
-        outer.inner.append((outer.nodes.get(host, -1), inner))
+        outer.inner += ((outer.nodes.get(host, -1), inner),)
         self._running.append(inner)
 
         def closed() -> None:
@@ -250,8 +257,8 @@ class Watch:
         text = "no backward pass has been recorded: call loss.backward() inside `with watch(model) as flow:`"
         if self._strangers:
             text = (
-                f"{self._strangers} backward passes ran inside the `with`, and none reached a parameter of the model: "
-                "is it the model that made the loss, are its parameters frozen, or was its output detached?"
+                f"{self._strangers} backward passes ran inside the `with`, and none reached a parameter of the "
+                "model: is it the model that made the loss, are its parameters frozen, or was its output detached?"
             )
         return text
 
@@ -319,6 +326,10 @@ def _nodes(roots: Sequence[Any]) -> list[Any]:
 
 def _sisters(model: nn.Module) -> list[tuple[str, str]]:
     """The modules of which there are several of a kind, with parts of their own."""
-    kinds = [(names.clean(path), type(module).__name__) for path, module in model.named_modules() if len(list(module.children()))]
+    kinds = [
+        (names.clean(path), type(module).__name__)
+        for path, module in model.named_modules()
+        if len(list(module.children()))
+    ]
     many = Counter(kind for _, kind in kinds)
     return [(path, kind) for path, kind in kinds if path and many[kind] > 1]
