@@ -117,9 +117,10 @@ def lightning_callback(every: int = 10) -> Any:
 
 
 def transformers_callback(every: int = 10) -> Any:
-    """A callback for ``transformers.Trainer(callbacks=[...])``: the flow goes into its log and all that report it.
+    """A callback for ``transformers.Trainer(callbacks=[...])``: the flow goes into its log, `state.log_history`.
 
-    Its `watch` has the flows when the training is over. Raises MissingExtra without Transformers.
+    Its `watch` has the flows when the training is over. The trainer's own reporters write before the callbacks that
+    it is given; what they have missed, :func:`to_tensorboard` writes. Raises MissingExtra without Transformers.
     """
     try:
         from transformers import TrainerCallback
@@ -133,8 +134,11 @@ def transformers_callback(every: int = 10) -> Any:
             self.start(model)
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **more: Any) -> None:
+            found = self.fresh()
             if logs is not None:
-                logs.update(self.fresh())
+                logs.update(found)
+            if found and state.log_history:
+                state.log_history[-1].update(found)
 
         def on_train_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
             self.stop()

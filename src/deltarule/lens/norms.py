@@ -32,7 +32,7 @@ def length(values: Tensor) -> Number:
     """sqrt(sum of squares) over all values, whatever their dtype, neither under- nor overflowing.
 
     >>> length(torch.full((4,), 1e-30)), length(torch.full((4,), float("inf")))
-    (2e-30, inf)
+    (2.000...e-30, inf)
     """
     if values.requires_grad:  # a backward pass that is itself to be differentiated
         values = values.detach()

@@ -98,6 +98,7 @@ LEAF = "AccumulateGrad"
 
 _TAIL = re.compile(r"Backward\d*$")
 _LOWER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_PLANE = re.compile(r"(\d)D")
 
 
 def base(name: str) -> str:
@@ -113,12 +114,12 @@ def kind(name: str, has_parameter: bool = False) -> tuple[str, str]:
     """What users call an operation, and the step that the error takes there.
 
     >>> kind("AddmmBackward0"), kind("GeluBackward0"), kind("MaxPool2DWithIndicesBackward0")
-    (('linear', 'weights'), ('gelu', 'activation'), ('max_pool2_d_with_indices', 'pooling'))
+    (('linear', 'weights'), ('gelu', 'activation'), ('max_pool2d_with_indices', 'pooling'))
     >>> kind("BmmBackward0"), kind("BmmBackward0", has_parameter=True), kind("MyOwnBackward")
     (('matmul', 'product'), ('matmul', 'weights'), ('my_own', 'other'))
     """
     own = base(name)
-    word = _LOWER.sub("_", own).lower()
+    word = _LOWER.sub("_", _PLANE.sub(r"\1d_", own)).strip("_").lower()
     for table, step in (
         (WEIGHTS, "weights"),
         (ACTIVATIONS, "activation"),
