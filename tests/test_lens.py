@@ -222,6 +222,25 @@ def test_hooks_go_even_when_the_backward_pass_fails():
         _ = model(x).shape[0] / 0
 
 
+def test_nothing_is_measured_after_the_watch_is_left(monkeypatch):
+    from deltarule.lens import norms
+
+    calls = []
+    original = norms.length
+    monkeypatch.setattr(norms, "length", lambda values: calls.append(1) or original(values))
+    engine_before = torch.autograd._engine_run_backward
+    model = zoo.mlp(64, 32, 10)
+    loss = zoo.loss_of("", model, *zoo.digits())
+    with watch(model):
+        loss.backward(retain_graph=True)
+    assert len(calls) > 3
+    calls.clear()
+    after = torch.autograd._engine_run_backward
+    loss.backward()
+    assert calls == []
+    assert after is engine_before
+
+
 def test_a_hook_that_fails_never_ends_the_training(monkeypatch):
     from deltarule.lens import norms
 

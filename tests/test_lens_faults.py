@@ -300,3 +300,22 @@ def test_weights_of_zero_that_cut_the_only_way_are_named():
     fault = watched(model).verdicts[0]
     assert (fault.word, fault.name) == ("vanishing", "2")
     assert "exactly 0" in fault.why
+
+
+def test_what_a_mean_does_to_the_length_is_no_fault():
+    class Pools(nn.Module):
+        """A mean over 512 x 512 positions divides the length of the error by 512."""
+
+        def __init__(self):
+            super().__init__()
+            self.first, self.head = nn.Conv2d(1, 4, 3), nn.Linear(4, 10)
+
+        def forward(self, x):
+            wide = F.interpolate(x.view(-1, 1, 8, 8), size=(514, 514))
+            return self.head(torch.tanh(self.first(wide)).flatten(2).mean(2))
+
+    flow = watched(Pools(), *zoo.digits(2))
+    pooled = next(move for move in flow.rows if move.op == "mean")
+    assert pooled.gain < 0.01
+    assert flow.flow.total < 0.001
+    assert flow.verdict == "healthy"
