@@ -1,6 +1,6 @@
 """What it costs to watch a PyTorch model: the lens beside other ways of looking at its gradients.
 
-Usage: python benchmarks/lens.py [--short] [--threads N] [--task NAME]
+Usage: python benchmarks/lens.py [--short] [--threads N] [--task NAME] [--rounds N]
 
 First it is shown that a watched step gives the same gradients, bit for bit, and that the lens and hooks that take
 `.norm().item()` agree on every module's error. Then all ways are timed in turn, round after round, on copies of
@@ -249,9 +249,10 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="few steps: shows that it runs, not how fast")
     parser.add_argument("--threads", type=int, default=cores(), help="of PyTorch; all cores, if not given")
     parser.add_argument("--task", choices=[task.name for task in TASKS], help="only this one")
+    parser.add_argument("--rounds", type=int, default=15, help="how often each way is timed")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    rounds, steps = (1, 2) if given.short else (15, 16)
+    rounds, steps = (1, 2) if given.short else (given.rounds, 16)
     rows = [measured(task, rounds, steps) for task in TASKS if given.task in (None, task.name)]
     print(f"{given.threads} thread(s){', too short to mean anything' if given.short else ''}")
     print(text_table(["task", "what", "plain ms", *LOOKS[1:]], rows))

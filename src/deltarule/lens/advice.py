@@ -101,8 +101,10 @@ def size(word: str, move: Move, mean: float, repeated: bool) -> str:
     )
 
 
-def residual(path: str) -> str:
-    """For a block that lacks what its sisters have."""
+def residual(path: str, count: int) -> str:
+    """For a block that has fewer residual additions than its sisters."""
+    if count:
+        return f"look in {path}'s forward for the part whose input is not added to what it returns: x + part(x)"
     return f"add its input to what it returns, as its sisters do: x + {path}(x)"
 
 

@@ -308,7 +308,7 @@ def _residual(rows: Sequence[Move], lack: Lack) -> Fault | None:
                     f"{path} ({kind}) has {_times(count)}, {agree} of its {len(by_path) - 1} sisters have "
                     f"{_times(usual)}: all of the error must go through {path}'s own weights"
                 )
-                return replace(_fault("residual", first, why, advice.residual(path)), name=path)
+                return replace(_fault("residual", first, why, advice.residual(path, count)), name=path)
     return None
 
 

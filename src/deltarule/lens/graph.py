@@ -259,8 +259,11 @@ def _planned(
                         arrives[child] = arrives[i]
                     else:
                         arrives[child], count = count, count + 1
-                        # A hook costs more than a length. One that is there anyway also takes what leaves.
-                        if taps[i].arrives >= 0 and not leaf[i] and built_in(node):
+                        # A hook costs more than a length, so one that is there anyway also takes what leaves. Of
+                        # weights and the activation before them it is the activation's: its numbers are still in
+                        # the processor's cache, where a product of matrices has replaced its own.
+                        cold = (step, kinds[child][1]) == ("weights", "activation")
+                        if taps[i].arrives >= 0 and built_in(node) and not cold:
                             taps[i].leaves.append((k, arrives[child]))
                         else:
                             taps[child].arrives = arrives[child]
