@@ -241,6 +241,42 @@ def test_nothing_is_measured_after_the_watch_is_left(monkeypatch):
     assert after is engine_before
 
 
+def test_a_walk_that_fails_never_ends_the_training(monkeypatch):
+    def fails(*given):
+        raise RuntimeError("a graph of an unknown kind")
+
+    model = zoo.mlp(64, 32, 10)
+    monkeypatch.setitem(watch.__globals__, "walk", fails)
+    with watch(model) as flow:
+        zoo.loss_of("", model, *zoo.digits()).backward()
+    assert model[0].weight.grad is not None
+    with pytest.raises(NothingSeen, match="a graph of an unknown kind"):
+        flow.report()
+
+
+def test_a_watch_that_has_not_heard_the_forward_pass_hears_the_next_that_counts():
+    model = zoo.mlp(64, 32, 10)
+    x, y = zoo.digits(64)
+    loss = F.cross_entropy(model(x), y)
+    with watch(model, every=3) as flow:
+        loss.backward()
+        for _ in range(6):
+            F.cross_entropy(model(x), y).backward()
+    assert flow.steps == (1, 4, 7)
+    assert not any(move.source for move in flow.at(0).rows)
+    assert all(move.source for move in flow.at(1).rows)
+    assert next(move.name for move in flow.at(2).rows if move.op == "relu") == "1"
+
+
+def test_a_spare_module_stays_blameless_when_the_names_are_known():
+    model = zoo.ResNet()
+    model.spare = nn.Linear(3, 3)
+    with watch(model) as flow:
+        for _ in range(3):
+            zoo.loss_of("", model, *zoo.digits(64)).backward()
+    assert [one.verdict for one in flow] == ["healthy"] * 3
+
+
 def test_a_hook_that_fails_never_ends_the_training(monkeypatch):
     from deltarule.lens import norms
 

@@ -169,8 +169,10 @@ class Plan:
     trainable: list[str] = field(default_factory=list)
     frozen: list[str] = field(default_factory=list)
     blocks: list[tuple[str, str]] = field(default_factory=list)
+    called: frozenset[str] | None = None
+    """The modules that ran in the forward pass; None where it was not seen."""
     hosts: list[int] = field(default_factory=list)
-    """The nodes that run a backward pass of their own."""
+    """The nodes that may run a backward pass of their own, as a checkpoint does."""
 
 
 def order(graph: Graph) -> list[int]:
@@ -289,7 +291,7 @@ def _planned(
         if row.step == "activation":
             row.channel = _channel(rows, row, graph.nodes[row.node])
     used = [tap for tap in taps.values() if tap.arrives >= 0 or tap.leaves or tap.shares]
-    hosts = [row.node for row in rows if row.autograd == operations.CHECKPOINT]
+    hosts = [row.node for row in rows if not built_in(graph.nodes[row.node])]
     blank: list[Any] = [None] * count
     for row in rows:
         for share in row.shares:

@@ -93,8 +93,6 @@ SHAPES = {
 }
 
 COMPILED = "CompiledFunction"
-CHECKPOINT = "CheckpointFunction"
-LEAF = "AccumulateGrad"
 
 _TAIL = re.compile(r"Backward\d*$")
 _LOWER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")

@@ -43,7 +43,6 @@ class Pass:
 
     __slots__ = (
         "_handles",
-        "called",
         "counted",
         "figures",
         "inner",
@@ -64,7 +63,6 @@ class Pass:
         self.loss: norms.Number = 0.0
         self.inner: tuple[tuple[int, Pass], ...] = ()
         self.nodes = {graph.nodes[i]: i for i in plan.hosts}
-        self.called: frozenset[str] | None = None
         self.trouble: frozenset[str] = frozenset()
         self._handles = [self._hook(graph.nodes[tap.node], tap) for tap in plan.taps]
 
@@ -161,7 +159,7 @@ class Pass:
             missing=tuple(name for name in plan.trainable if name not in reached),
             frozen=tuple(plan.frozen),
             parameters=len(plan.trainable) + len(plan.frozen),
-            called=self.called,
+            called=plan.called,
             loss=loss,
             blocks=tuple(plan.blocks),
         )

@@ -126,6 +126,7 @@ class Watch:
         self._strangers = 0
         self._open = False
         self._running: list[Pass] = []
+        self._trouble: dict[str, None] = {}
         self._counted: dict[int, Pass] = {}
 
     def __enter__(self) -> Self:
@@ -163,15 +164,22 @@ class Watch:
 
     def opened(self, roots: Sequence[Any]) -> Callable[[], None] | None:
         """A backward pass begins; called by :mod:`deltarule.lens.engine`."""
-        if self._running:
-            return self._within(roots)
+        try:
+            return self._within(roots) if self._running else self._begun(roots)
+        except Exception as error:  # to observe must never end a training
+            self._trouble[f"a backward pass could not be watched ({type(error).__name__}: {error})"] = None
+            return None
+
+    def _begun(self, roots: Sequence[Any]) -> Callable[[], None] | None:
         self._count += 1
         self._forward.lines_off()
         if self._count < self._due:
+            self._listen_on()
             return None
         graph = walk(_nodes(roots), self._parameters)
         if not graph.parameters:
             self._strangers += 1
+            self._listen_on()
             return None
         self._due = self._count + self.every
         known = self._plan(graph)
@@ -182,10 +190,15 @@ class Watch:
             self._counted[id(known)] = seen
         seen.loss = value(roots[0])
         seen.scale = engine.scale_of(graph.nodes)
-        if self._forward.on:
-            seen.called = frozenset(self._forward.called) if self._forward.called else None
         self._running.append(seen)
         return self._closed
+
+    def _listen_on(self) -> None:
+        """After a pass that was not recorded: the next forward pass may be the one whose names are wanted."""
+        if self._forward.on:
+            self._forward.forget()
+            if self._count + 1 >= self._due:
+                self._forward.lines_on()
 
     def _closed(self) -> None:
         seen = self._running.pop()
@@ -197,11 +210,13 @@ class Watch:
 
     def _within(self, roots: Sequence[Any]) -> Callable[[], None] | None:
         """A pass that runs inside another, as a checkpoint's does."""
-        graph = walk(_nodes(roots), self._parameters)
         outer = self._running[-1]
-        host = torch._C._current_autograd_node()
+        host = outer.nodes.get(torch._C._current_autograd_node())
+        if host is None:
+            return None  # it runs beside ours, in another thread
+        graph = walk(_nodes(roots), self._parameters)
         inner = Pass(graph, self._plan(graph), self._count)
-        outer.inner += ((outer.nodes.get(host, -1), inner),)
+        outer.inner += ((host, inner),)
         self._running.append(inner)
 
         def closed() -> None:
@@ -221,6 +236,7 @@ class Watch:
             known.trainable = [name for name, one in parameters if one.requires_grad]
             known.frozen = [name for name, one in parameters if not one.requires_grad]
             known.blocks = _sisters(self.model)
+            known.called = frozenset(self._forward.called) if heard else None
             if self._forward.elsewhere:
                 known.notes.append("what ran in other threads, as under torch.nn.DataParallel")
             self._memory.keep(graph.form, known)
@@ -260,7 +276,7 @@ class Watch:
                 f"{self._strangers} backward passes ran inside the `with`, and none reached a parameter of the "
                 "model: is it the model that made the loss, are its parameters frozen, or was its output detached?"
             )
-        return text
+        return "; ".join([text, *self._trouble])
 
     @property
     def rows(self) -> tuple[Move, ...]:
@@ -280,7 +296,7 @@ class Watch:
     @property
     def unseen(self) -> tuple[str, ...]:
         """What could not be seen."""
-        return self.flow.unseen
+        return (*self.flow.unseen, *self._trouble)
 
     def report(self, color: bool | None = None) -> str:
         """Which operation loses the error, by how much, and what to do; see :meth:`deltarule.flow.Flow.report`."""
