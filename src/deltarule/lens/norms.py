@@ -19,9 +19,6 @@ Number = float | Tensor
 SAFE = (1e-15, 1e15)
 """Between these a float32 length is right; the squares of others leave float32, so they are taken in float64."""
 
-SHARED = 100_000
-"""From so many values on, a dot product, which all cores share, is faster than a norm."""
-
 SAMPLE = 8192
 """A share is counted over about as many values, spread evenly."""
 
@@ -43,9 +40,9 @@ def length(values: Tensor) -> Number:
         values = values.coalesce().values()
     if values.device.type != "cpu":
         return _length_there(values)
-    if values.dtype is torch.float32 and values.numel() >= SHARED and values.is_contiguous():
+    if values.dtype is torch.float32 and values.is_contiguous():
         flat = values.view(-1)
-        quick = math.sqrt(torch.dot(flat, flat).item())  # on all cores, which a norm is not
+        quick = math.sqrt(torch.dot(flat, flat).item())  # faster than a norm, and on all cores where it is large
     elif values.dtype in (torch.float32, torch.float64):
         quick = float(torch.linalg.vector_norm(values))
     else:
