@@ -237,7 +237,7 @@ def times_of(task: Task, looks: list[str], rounds: int, steps: int) -> dict[str,
 
 
 def measured(task: Task, rounds: int, steps: int) -> list[str]:
-    """A row of the table. What works in the background, or takes long, comes after the rest, with plain steps anew."""
+    """A row of the table. What works in the background, or takes long, comes after the rest."""
     require_agreement(task)
     ratios: dict[str, str] = {}
     base: list[float] = []
