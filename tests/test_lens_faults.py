@@ -133,8 +133,9 @@ def test_a_detached_branch_is_named(how, inside):
 def test_a_module_that_takes_no_part_is_not_called_detached():
     model = TwoWays("")
     model.spare = nn.Linear(3, 3)
-    assert watched(model).verdict == "healthy"
     assert "spare" in str(watched(model, inside=False).verdicts), "without the forward pass it cannot be told"
+    assert watched(model).verdict == "healthy"
+    assert watched(model, inside=False).verdict == "healthy", "it has been seen once"
 
 
 @both
@@ -304,14 +305,14 @@ def test_weights_of_zero_that_cut_the_only_way_are_named():
 
 def test_what_a_mean_does_to_the_length_is_no_fault():
     class Pools(nn.Module):
-        """A mean over 512 x 512 positions divides the length of the error by 512."""
+        """A mean over 1024 x 1024 positions divides the length of the error by 1024."""
 
         def __init__(self):
             super().__init__()
             self.first, self.head = nn.Conv2d(1, 4, 3), nn.Linear(4, 10)
 
         def forward(self, x):
-            wide = F.interpolate(x.view(-1, 1, 8, 8), size=(514, 514))
+            wide = F.interpolate(x.view(-1, 1, 8, 8), size=(1026, 1026))
             return self.head(torch.tanh(self.first(wide)).flatten(2).mean(2))
 
     flow = watched(Pools(), *zoo.digits(2))
