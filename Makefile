@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN = .venv/bin
 
-.PHONY: help setup demo test check mutants bench bench-lens book rules clean
+.PHONY: help setup demo test check mutants bench bench-lens bench-sklearn book rules clean
 
 help:
 	@echo "make demo    train on the embedded digits, show where the error goes, check it"
@@ -12,6 +12,7 @@ help:
 	@echo "make rules   the papers' settings for rules that replace the transpose, shortened (DELTARULE_MNIST)"
 	@echo "make bench   a step's time beside PyTorch's"
 	@echo "make bench-lens  what watching a PyTorch model costs, beside other ways"
+	@echo "make bench-sklearn   MLPClassifier and MLPRegressor beside scikit-learn's: weights, scores, time"
 
 # The stamp is new only when the installation went through.
 .venv/installed: pyproject.toml constraints.txt
@@ -47,6 +48,9 @@ bench: setup
 
 bench-lens: setup
 	$(BIN)/python benchmarks/lens.py $(BENCH_FLAGS)
+
+bench-sklearn: setup
+	$(BIN)/python benchmarks/estimators.py $(BENCH_FLAGS)
 
 clean:
 	rm -rf .venv build dist src/deltarule/kernels/__pycache__

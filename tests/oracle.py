@@ -20,6 +20,7 @@ SIGMA = {
     "softplus": lambda z: F.softplus(z, threshold=1000),
     "softsign": F.softsign,
     "identity": lambda z: z,
+    "exp": torch.exp,
     "softmax": lambda z: F.softmax(z, dim=1),
 }
 
@@ -30,6 +31,8 @@ COST = {
     "huber": lambda a, y: F.huber_loss(a, y, reduction="none").sum(1),
     "absolute": lambda a, y: (a - y).abs().sum(1),
     "poisson": lambda a, y: (a - torch.xlogy(y, a)).sum(1),
+    "poisson_deviance": lambda a, y: (a - y + torch.xlogy(y, y) - torch.xlogy(y, a)).sum(1),
+    "log_cosh": lambda a, y: torch.log(torch.cosh(a - y)).sum(1),
 }
 
 

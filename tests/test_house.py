@@ -15,6 +15,7 @@ SRC = ROOT / "src" / "deltarule"
 
 ORDER = [
     *("__main__", "cli", "runs"),
+    *("sklearn",),
     *("formula",),
     *("lens",),
     *("explain", "walk"),
@@ -71,6 +72,7 @@ def rooms() -> list[tuple[str, Path]]:
         *(SRC / "kernels").glob("*.py"),
         *(SRC / "formula").glob("*.py"),
         *(SRC / "lens").glob("*.py"),
+        *(SRC / "sklearn").glob("*.py"),
     ]
     named = [(path.stem if path.parent == SRC else path.parent.name, path) for path in paths]
     return [(room, path) for room, path in named if room != "__init__"]

@@ -284,7 +284,7 @@ PAIRS = {
     for cost in dr.COSTS
     if (cost == "cross_entropy" and output != "sigmoid")
     or (cost == "log_likelihood" and output != "softmax")
-    or (cost == "poisson" and output != "softplus")
+    or (cost.startswith("poisson") and output not in ("softplus", "exp"))
 }
 
 

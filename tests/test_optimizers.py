@@ -21,6 +21,7 @@ DEFAULTS = {
     "nesterov": {"eta": 0.1, "first": 0.9, "second": 0.0, "epsilon": 0.0, "decay": 0.0},
     "rmsprop": {"eta": 1e-3, "first": 0.0, "second": 0.9, "epsilon": 1e-8, "decay": 0.0},
     "adam": {"eta": 1e-3, "first": 0.9, "second": 0.999, "epsilon": 1e-8, "decay": 0.0},
+    "adam_hat": {"eta": 1e-3, "first": 0.9, "second": 0.999, "epsilon": 1e-8, "decay": 0.0},
     "adamw": {"eta": 1e-3, "first": 0.9, "second": 0.999, "epsilon": 1e-8, "decay": 0.01},
 }
 
@@ -56,6 +57,7 @@ ONES = [
     dr.Nesterov(0.5, 0.25),
     dr.RMSProp(0.5, 0.25, 1e-6),
     dr.Adam(0.5, 0.25, 0.75, 1e-6),
+    dr.AdamHat(0.5, 0.25, 0.75, 1e-6),
     dr.AdamW(0.5, 0.25, 0.75, 1e-6, 0.125),
 ]
 
@@ -68,7 +70,7 @@ def test_what_is_printed_makes_the_same_optimiser_again(one):
 
 
 def test_the_constants_are_printed_under_their_own_names():
-    assert repr(ONES[5]) == "AdamW(0.5, beta1=0.25, beta2=0.75, epsilon=1e-06, decay=0.125)"
+    assert repr(ONES[6]) == "AdamW(0.5, beta1=0.25, beta2=0.75, epsilon=1e-06, decay=0.125)"
     assert repr(dr.Momentum(0.5, 0.0)) == "Momentum(0.5, mu=0)"
 
 
@@ -111,8 +113,10 @@ def test_the_ends_of_each_range_are_allowed():
 def test_it_remembers_what_its_equation_needs_and_no_more(one):
     net, opt = network(), copy.deepcopy(one)
     memory = opt.memory(net)
-    assert memory.m.size == (net.theta.size if opt.name in ("momentum", "nesterov", "adam", "adamw") else 0)
-    assert memory.v.size == (net.theta.size if opt.name in ("rmsprop", "adam", "adamw") else 0)
+    assert memory.m.size == (
+        net.theta.size if opt.name in ("momentum", "nesterov", "adam", "adam_hat", "adamw") else 0
+    )
+    assert memory.v.size == (net.theta.size if opt.name in ("rmsprop", "adam", "adam_hat", "adamw") else 0)
     fit(net, opt, epochs=2)
     assert opt.memory(net) is memory
     assert (memory.steps, memory.epochs) == (2 * 3, 2)

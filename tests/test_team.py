@@ -10,11 +10,9 @@ import threading
 import numpy as np
 import pytest
 from drawn import network, samples
-from threadpoolctl import threadpool_info
 
 import deltarule as dr
 from deltarule import cores, training
-from deltarule.kernels import products
 
 
 def trained(threads, sizes=(9, 20, 13, 4), batch=33, rule="transpose", optimizer="adam", dtype="float32", **more):
@@ -43,6 +41,30 @@ def test_the_weights_are_those_of_one_thread_and_the_same_bits_each_time(sizes, 
         np.testing.assert_allclose(shared.flow.delta, history.flow.delta, **close)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("hidden", ["tanh", "gelu"])
+def test_what_is_watched_is_the_same_whoever_sees_it(hidden, dtype):
+    sizes, rows = [4, 32, 16, 4], 3000  # more than a core's cache holds at once: each member takes part after part
+    net = network(sizes, hidden, "identity", "quadratic", dtype, scale=3.0)
+    x, y = samples(net, rows)
+    flow, trace = net.backprop(x, y).flow(), net.backprop(x, y)
+    for threads in (1, 2, 3):
+        net = network(sizes, hidden, "identity", "quadratic", dtype, scale=3.0)
+        seen = net.fit(x, y, epochs=1, batch_size=rows, shuffle=False, watch=True, threads=threads).flow
+        close = {"rtol": 1e-4 if dtype == "float32" else 1e-10}
+        for row in flow.rows:
+            if row.step == "activation" and row.layer > 0:
+                l = row.layer
+                np.testing.assert_allclose(seen.moved[0, l - 1], row.norm_in, **close)
+                np.testing.assert_allclose(seen.delta[0, l - 1], row.norm_out, **close)
+                np.testing.assert_allclose(
+                    seen.speed[0, l - 1], np.linalg.norm(trace.delta[l].astype(float).mean(axis=0)), **close
+                )
+                if hidden == "tanh" and l < 3:
+                    assert 0.1 < seen.saturated[0, l - 1] == pytest.approx(row.saturated)
+        assert (seen.dead == 0).all()
+
+
 @pytest.mark.parametrize("rule", ["random", "direct", "sign", "inverse", "kolen_pollack", lambda delta, W: delta @ W])
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_every_rule_and_dropout_too(rule, dropout):
@@ -52,10 +74,9 @@ def test_every_rule_and_dropout_too(rule, dropout):
     np.testing.assert_allclose(two.theta, one.theta, rtol=1e-6, atol=1e-9)
 
 
-def test_products_by_blas_are_shared():
+def test_wide_layers_are_shared():
     one, _ = trained(1, (200, 300, 300, 3), 150)
     two, _ = trained(2, (200, 300, 300, 3), 150)
-    assert products.BLAS_FROM <= 75 * 200 * 300
     np.testing.assert_allclose(two.theta, one.theta, rtol=1e-3, atol=1e-5)
     again, _ = trained(2, (200, 300, 300, 3), 150)
     np.testing.assert_array_equal(two.theta, again.theta)
@@ -91,20 +112,6 @@ def test_trainings_in_several_threads_and_a_forked_process_do_not_disturb_each_o
         np.testing.assert_array_equal(found[name], right.theta)
     with multiprocessing.get_context("fork").Pool(1) as pool:
         np.testing.assert_array_equal(pool.apply(trained, (2,))[0].theta, right.theta)
-
-
-def blas_threads():
-    return [one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"]
-
-
-def test_blas_has_its_threads_back_when_the_last_training_ends():
-    before = blas_threads()
-    with cores.one_blas_thread():
-        first = cores.one_blas_thread()
-        with first:
-            assert set(blas_threads()) == {1}
-        assert set(blas_threads()) == {1}
-    assert blas_threads() == before
 
 
 def test_the_environment_limits_the_threads(monkeypatch):

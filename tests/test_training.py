@@ -19,7 +19,6 @@ from drawn import network, samples
 
 import deltarule as dr
 from deltarule import training
-from deltarule.kernels import products
 
 OPTIMIZERS = {
     "sgd": (dr.SGD(0.3), lambda p: torch.optim.SGD(p, 0.3)),
@@ -68,12 +67,11 @@ def test_steps_are_those_of_the_oracle(name, penalty):
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_steps_through_blas_are_the_same(optimizer, monkeypatch):
+def test_steps_of_wide_layers_are_the_same(optimizer):
     net = network([300, 400, 2], "tanh", "identity", "quadratic", scale=1.0)
     x, y = samples(net, 80)
     mine, theirs = OPTIMIZERS[optimizer]
     W, _ = by_torch(net, x, y, theirs, 1, 40)
-    assert products.BLAS_FROM <= 40 * 300 * 400
     net.fit(x, y, epochs=1, batch_size=40, optimizer=mine, shuffle=False)
     assert relative(net.W[1], W[0]) < 1e-9
 

@@ -20,7 +20,7 @@ from deltarule.formula import Derivation, Verdict, check_formula, derive
 from deltarule.history import History
 from deltarule.inits import INITS
 from deltarule.network import Network
-from deltarule.optimizers import SGD, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSProp
+from deltarule.optimizers import SGD, Adam, AdamHat, AdamW, Momentum, Nesterov, Optimizer, RMSProp
 from deltarule.remedies import Change, Remedy
 from deltarule.schedules import Constant, Cosine, EarlyStopping, Inverse, OnPlateau, Schedule
 from deltarule.store import load
@@ -37,6 +37,7 @@ __all__ = [
     "SGD",
     "Activation",
     "Adam",
+    "AdamHat",
     "AdamW",
     "BadFile",
     "BadInput",

@@ -193,6 +193,7 @@ ACTIVATIONS: dict[str, Activation] = {
         Activation("softplus", softplus, sigmoid, (0, np.inf), gain=2.0),
         Activation("softsign", softsign, lambda z: 1 / (1 + np.abs(z)) ** 2, (-1, 1), peak=1.0),
         Activation("identity", lambda z: np.array(z), np.ones_like),
+        Activation("exp", np.exp, np.exp, (0, np.inf)),
         Activation("softmax", softmax, softmax_slope, (0, 1), peak=0.25),
     )
 }

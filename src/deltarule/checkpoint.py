@@ -30,7 +30,9 @@ def _fingerprint(training: Training) -> list[Any]:
     x, y = training.x, training.y
     rows = np.linspace(0, len(x) - 1, min(len(x), ROWS_SEEN)).astype(int)
     targets = y.labels if y.are_labels else y.values
-    return [*x.shape, zlib.crc32(x[rows].tobytes()), zlib.crc32(targets[rows].tobytes())]
+    weights = training.data.weights
+    more = [zlib.crc32(weights[rows].tobytes())] if weights.size else []
+    return [*x.shape, zlib.crc32(x[rows].tobytes()), zlib.crc32(targets[rows].tobytes()), *more]
 
 
 def _identity(training: Training) -> dict[str, Any]:

@@ -1,12 +1,9 @@
-"""How many cores a training may take, and BLAS kept from taking more."""
+"""How many cores a training may take, and whose turn it is."""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 LIMITS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")
 """Environment variables that users, and joblib's worker processes, set to say how many threads a process may use."""
@@ -15,15 +12,11 @@ turn = threading.Lock()
 """Held for a call in which several threads share a training's steps: such trainings take turns. Threads that wait for
 each other in lockstep, and are more than the cores, would wait for the scheduler in every step."""
 
-_lock = threading.Lock()
-_holders = 0
-_limits: Any = None
-
 
 def _begin_anew() -> None:
     """In a process that was forked no training runs, whatever ran in its parent."""
-    global turn, _lock, _holders
-    turn, _lock, _holders = threading.Lock(), threading.Lock(), 0
+    global turn
+    turn = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -35,22 +28,3 @@ def cores() -> int:
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     given = [os.environ.get(name, "") for name in LIMITS]
     return max(min([count, *(int(one) for one in given if one.isdigit() and int(one) > 0)]), 1)
-
-
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """While any training runs, BLAS computes in the thread that calls it: the training's threads share the work."""
-    global _holders, _limits
-    from threadpoolctl import threadpool_limits
-
-    with _lock:
-        if _holders == 0:
-            _limits = threadpool_limits(1, user_api="blas")
-        _holders += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _holders -= 1
-            if _holders == 0:
-                _limits.restore_original_limits()

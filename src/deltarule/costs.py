@@ -1,9 +1,9 @@
 """The cost of one sample and BP1's dC/da: one table.
 
 ``value(a, y)`` is C for each sample, summed over the outputs and never averaged; ``grad(a, y)`` is
-dC/da^L. Two pairs of output and cost are joined analytically, because the product
+dC/da^L. Some pairs of output and cost are joined analytically, because the product
 ``grad * slope`` is 0/0 or infinity times zero once the output saturates: sigmoid with cross-entropy,
-and softmax with log-likelihood. Both give delta^L = a^L - y, and their value is taken from z.
+softmax with log-likelihood, exp with Poisson's costs. All give delta^L = a^L - y, and their value is taken from z.
 
 The compiled twins of these functions are in :mod:`deltarule.kernels.output`.
 """
@@ -38,6 +38,8 @@ class Cost:
         The output activations that it makes sense behind.
     why : str
         What the cost asks of the output, for the error that refuses another one.
+    pair : (callable, callable) or None
+        For a cost of the user's own, its value and gradient for one output, as they were given.
     """
 
     name: str
@@ -45,10 +47,11 @@ class Cost:
     grad: Callable[[Array, Array], Array]
     outputs: tuple[str, ...]
     why: str
+    pair: tuple[Callable[..., Any], Callable[..., Any]] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled by name."""
-        return cost, (self.name,)
+        """Pickled by name, or as the pair that the user gave."""
+        return cost, (self.name if self.pair is None else self.pair,)
 
 
 def _xlogy(x: Array, y: Array) -> Array:
@@ -61,6 +64,13 @@ def _xlogy(x: Array, y: Array) -> Array:
 def _huber(d: Array) -> Array:
     size = np.abs(d)
     return np.asarray(np.where(size <= 1, 0.5 * d * d, size - 0.5).sum(axis=-1))
+
+
+def _log_cosh(d: Array) -> Array:
+    """ln cosh d = |d| + ln(1 + e^-2|d|) - ln 2; near 0, where that cancels, 1/2 ln(1 + sinh^2 d)."""
+    size = np.abs(d)
+    near = 0.5 * np.log1p(np.sinh(np.minimum(size, 1)) ** 2)
+    return np.asarray(np.where(size < 1, near, size + np.log1p(np.exp(-2 * size)) - np.log(2)).sum(axis=-1))
 
 
 def _ratio(y: Array, a: Array) -> Array:
@@ -117,18 +127,40 @@ COSTS: dict[str, Cost] = {
             "poisson",
             lambda a, y: (a - _xlogy(y, a)).sum(axis=-1),
             lambda a, y: 1 - _ratio(y, a),
-            ("softplus",),
+            ("softplus", "exp"),
+            "outputs that are a rate above zero",
+        ),
+        Cost(
+            "log_cosh",
+            lambda a, y: _log_cosh(a - y),
+            lambda a, y: np.tanh(a - y),
+            _ANY,
+            "any output",
+        ),
+        Cost(
+            "poisson_deviance",
+            lambda a, y: (a - y + _xlogy(y, y) - _xlogy(y, a)).sum(axis=-1),
+            lambda a, y: 1 - _ratio(y, a),
+            ("softplus", "exp"),
             "outputs that are a rate above zero",
         ),
     )
 }
 
-JOINED = {("sigmoid", "cross_entropy"), ("softmax", "log_likelihood")}
+JOINED = {
+    ("sigmoid", "cross_entropy"),
+    ("softmax", "log_likelihood"),
+    ("exp", "poisson"),
+    ("exp", "poisson_deviance"),
+}
 """The pairs (output, cost) whose delta^L and value are taken from z, without a division by sigma'."""
 
 
-def joined_value(output: str, z: Array, y: Array) -> Array:
+def joined_value(output: str, cost: str, z: Array, y: Array) -> Array:
     """C of each sample from z, for a pair in :data:`JOINED`: no logarithm of a rounded zero."""
+    if output == "exp":
+        constant = _xlogy(y, y) - y if cost == "poisson_deviance" else 0
+        return np.asarray((np.exp(z) - y * z + constant).sum(axis=-1))
     if output == "sigmoid":
         return np.asarray((np.maximum(z, 0) - y * z + np.log1p(np.exp(-np.abs(z)))).sum(axis=-1))
     top = z.max(axis=-1, keepdims=True)
@@ -138,20 +170,35 @@ def joined_value(output: str, z: Array, y: Array) -> Array:
 
 def joined_delta(output: str, a: Array, y: Array) -> Array:
     """delta^L for a pair in :data:`JOINED`: a - y (for softmax a times the sum of y, which is 1)."""
-    if output == "sigmoid":
+    if output != "softmax":
         return np.asarray(a - y)
     return np.asarray(a * y.sum(axis=-1, keepdims=True) - y)
 
 
-def cost(name: str) -> Cost:
-    """The table's entry for a name.
+def _over_arrays(function: Callable[..., Any]) -> Callable[[Array, Array], Array]:
+    """A user's function of one output and its target, over arrays."""
+
+    def over(a: Array, y: Array) -> Array:
+        return np.asarray(np.vectorize(function, otypes=[np.result_type(a)])(a, y))
+
+    return over
+
+
+def cost(given: str | Cost | tuple[Callable[..., Any], Callable[..., Any]]) -> Cost:
+    """The table's entry for a name, or one made from a pair (value, grad) of functions of a and y.
 
     >>> cost("quadratic").value(np.array([[1.0, 0.0]]), np.array([[0.0, 0.0]]))
     array([0.5])
     """
-    if not isinstance(name, str) or name not in COSTS:
-        raise unknown("cost", name, COSTS)
-    return COSTS[name]
+    if isinstance(given, Cost):
+        return given
+    if isinstance(given, tuple) and len(given) == 2 and all(callable(one) for one in given):
+        value, grad = map(_over_arrays, given)
+        name = getattr(given[0], "__name__", "own").strip("<>")
+        return Cost(f"custom:{name}", lambda a, y: value(a, y).sum(axis=-1), grad, _ANY, "any output", given)
+    if not isinstance(given, str) or given not in COSTS:
+        raise unknown("cost", given, COSTS, ", or a pair (value, grad) of functions of an output a and its target y")
+    return COSTS[given]
 
 
 def check_pair(output: Activation, cost: Cost) -> None:

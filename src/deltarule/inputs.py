@@ -138,6 +138,21 @@ def targets(net: Network, y: Any, N: int) -> Targets:
     return _values(net, array)
 
 
+def weights(net: Network, given: Any, N: int) -> Array:
+    """The weight of each sample in the network's dtype, (N,); none where none are given."""
+    if given is None:
+        return np.empty(0, net.dtype)
+    array = _array(given, "sample_weight")
+    if array.shape != (N,):
+        raise BadInput(f"sample_weight has shape {array.shape}; expected ({N},), one number for each sample")
+    values = numbers(array, "sample_weight", net.dtype)
+    wrong = np.flatnonzero(values < 0)
+    if wrong.size or not values.any():
+        came = f"at row {wrong[0]} is {values[wrong[0]]}" if wrong.size else "is 0 throughout"
+        raise BadInput(f"sample_weight {came}; expected numbers from 0 up, and some above it")
+    return values
+
+
 def _plain(y: Array) -> Array:
     """Labels that came as Python objects, as integers or as words. A missing one is no label."""
     for kind, dtype in (((int, np.integer, np.bool_), np.int64), (str, np.str_)):
@@ -206,9 +221,12 @@ def _values(net: Network, y: Array) -> Targets:
 
 def _require_range(net: Network, values: Array) -> None:
     """Costs that take logarithms ask for targets they can reach."""
-    low, high = {"cross_entropy": (0, 1), "log_likelihood": (0, 1), "poisson": (0, np.inf)}.get(
-        net.cost.name, (-np.inf, np.inf)
-    )
+    low, high = {
+        "cross_entropy": (0, 1),
+        "log_likelihood": (0, 1),
+        "poisson": (0, np.inf),
+        "poisson_deviance": (0, np.inf),
+    }.get(net.cost.name, (-np.inf, np.inf))
     wrong = np.argwhere((values < low) | (values > high))
     if len(wrong):
         row, column = map(int, wrong[0])

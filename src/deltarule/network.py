@@ -58,9 +58,10 @@ class Network:
         number z, which is compiled.
     output : str or pair
         The activation of layer L.
-    cost : str
-        "quadratic", "cross_entropy", "log_likelihood", "huber", "absolute", "poisson". A cost that makes no
-        sense behind the output is refused, with those that do.
+    cost : str or pair
+        "quadratic", "cross_entropy", "log_likelihood", "huber", "absolute", "log_cosh", "poisson",
+        "poisson_deviance"; or a pair (value, grad) of functions of one output a and its target y, summed over the
+        outputs, which is compiled. A cost that makes no sense behind the output is refused, with those that do.
     init : str
         A name from :data:`deltarule.inits.INITS`.
     dtype : "float32" or "float64"
@@ -94,7 +95,7 @@ class Network:
         sizes: Sequence[int],
         activation: Any = "sigmoid",
         output: Any = "sigmoid",
-        cost: str = "quadratic",
+        cost: Any = "quadratic",
         init: str = "auto",
         dtype: Any = "float32",
         seed: int | None = None,
@@ -149,10 +150,16 @@ class Network:
         }
 
     @cached_property
+    def _own_cost(self) -> Any:
+        """The user's own cost, compiled; None for one from the table."""
+        from deltarule.kernels.output import compile_cost
+
+        return None if self.cost.pair is None else compile_cost(self.cost.name, self.cost.pair, self.dtype)
+
+    @cached_property
     def _layers(self) -> layout.Layers:
         """The architecture as the compiled code reads it."""
         from deltarule.kernels import elementwise, output
-        from deltarule.kernels.products import gemm_address
 
         codes = [elementwise.CODES.get(sigma.name, elementwise.OWN) for sigma in self.activations]
         pair = [self._pairs[l].address if l in self._pairs else 0 for l in range(self.L + 1)]
@@ -162,8 +169,9 @@ class Network:
             self._b_at,
             np.array([0, *codes], np.int64),
             np.array(pair, np.int64),
-            output.CODES[self.cost.name],
-            gemm_address(self.dtype),
+            output.CODES.get(self.cost.name, output.OWN),
+            0 if self._own_cost is None else self._own_cost.address,
+            np.array([-np.inf, np.inf], self.dtype),
         )
 
     def predict(self, x: Any) -> Array:
@@ -173,16 +181,20 @@ class Network:
         """
         return self._forward(inputs.samples(self, x), None)[0]
 
-    def _forward(self, x: Array, y: inputs.Targets | None) -> tuple[Array, Array]:
-        """a^L for every row and, where there are targets, the cost of each."""
+    def _forward(
+        self, x: Array, y: inputs.Targets | None, buffers: layout.Batch | None = None
+    ) -> tuple[Array, Array]:
+        """a^L for every row and, where there are targets, the cost of each; in buffers that are made if not given."""
         from deltarule.kernels.passes import predict
 
         N, width = len(x), self.sizes[-1]
         out = np.empty((N, width), self.dtype)
         cost = np.empty(0 if y is None else N, self.dtype)
         labels, values = (np.empty(0, np.int64), np.empty((0, width), self.dtype)) if y is None else y[:2]
-        data = layout.Data(*(layout.readable(part) for part in (x, labels, values)))
-        buffers = layout.batch(self.sizes, min(N, PREDICT_ROWS), self.dtype)
+        x, labels, values = (layout.readable(part) for part in (x, labels, values))
+        data = layout.Data(x, labels, values, np.empty(0, self.dtype))
+        if buffers is None:
+            buffers = layout.batch(self.sizes, min(N, PREDICT_ROWS), self.dtype)
         predict(self.theta, self._layers, buffers, data, out, cost)
         return out, cost
 
@@ -337,6 +349,7 @@ class Network:
         progress: bool = True,
         shuffle: bool = True,
         threads: int | None = None,
+        sample_weight: Any = None,
     ) -> History:
         """Train from the present weights and return the history.
 
@@ -381,6 +394,8 @@ class Network:
         threads : int, optional
             How many threads share each step; by the size of the step and the cores, if not given. Dropout, and a
             function as a rule, take one. The same number gives the same bits.
+        sample_weight : (N,), optional
+            w_i of each sample, from 0 up: a batch's means (the cost, BP3, BP4) are sum w_i (...) / sum w_i.
 
         Raises
         ------
@@ -418,7 +433,7 @@ class Network:
             checkpoint=checkpoint,
             threads=threads,
         )
-        return Training(self, x, y, validation, settings).run()
+        return Training(self, x, y, validation, settings, sample_weight).run()
 
     def save(self, path: str | Path) -> None:
         """Write the network to a safetensors file, whole or not at all. Read it with :func:`deltarule.load`."""
@@ -442,7 +457,7 @@ class Network:
             self.sizes,
             list(self.activations)[:-1],
             self.output,
-            self.cost.name,
+            self.cost,
             "zeros",
             dtype,
             self.seed,
@@ -454,7 +469,7 @@ class Network:
 
     def __getstate__(self) -> dict[str, Any]:
         kept = dict(self.__dict__)
-        for name in ("W", "b", "_layers", "_pairs"):  # views and compiled code are made again
+        for name in ("W", "b", "_layers", "_pairs", "_own_cost"):  # views and compiled code are made again
             kept.pop(name, None)
         return kept
 

@@ -152,6 +152,20 @@ class Adam(Optimizer):
         super().__init__(eta, beta1, beta2, epsilon)
 
 
+class AdamHat(Optimizer):
+    """Adam with epsilon added to sqrt(v) before the bias is corrected: theta <- theta - eta_t m / (sqrt(v) + epsilon)
+    with eta_t = eta sqrt(1 - beta2^t) / (1 - beta1^t). Kingma and Ba's second form ("epsilon hat"), which
+    scikit-learn computes.
+    """
+
+    name = "adam_hat"
+    first_name, second_name = "beta1", "beta2"
+    uses_m = uses_v = True
+
+    def __init__(self, eta: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> None:
+        super().__init__(eta, beta1, beta2, epsilon)
+
+
 class AdamW(Optimizer):
     """Adam's step after theta <- (1 - eta decay) theta, on weights and biases. Loshchilov and Hutter 2019."""
 
@@ -171,7 +185,7 @@ class AdamW(Optimizer):
 
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
-    kind.name: kind for kind in (SGD, Momentum, Nesterov, RMSProp, Adam, AdamW)
+    kind.name: kind for kind in (SGD, Momentum, Nesterov, RMSProp, Adam, AdamHat, AdamW)
 }
 
 

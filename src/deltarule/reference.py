@@ -92,7 +92,7 @@ def forward(
 def cost_value(output: Activation, cost: Cost, z: Array, a: Array, y: Array) -> Array:
     """C of each sample, (N,)."""
     if (output.name, cost.name) in JOINED:
-        return joined_value(output.name, z, y)
+        return joined_value(output.name, cost.name, z, y)
     return cost.value(a, y)
 
 
@@ -106,7 +106,13 @@ def output_error(output: Activation, cost: Cost, z: Array, a: Array, y: Array) -
 
 
 def backprop(
-    W: Sequence[Array], b: Sequence[Array], activations: Sequence[Activation], cost: Cost, x: Array, y: Array
+    W: Sequence[Array],
+    b: Sequence[Array],
+    activations: Sequence[Activation],
+    cost: Cost,
+    x: Array,
+    y: Array,
+    weight: Array | None = None,
 ) -> Pass:
     """One forward pass, then BP1, BP2 for l = L-1..1, BP3 and BP4.
 
@@ -116,6 +122,8 @@ def backprop(
         W[l] is (n_l, n_{l-1}), b[l] is (n_l,).
     activations : sequence, indexed 1..L
     x : (N, n_0);  y : (N, n_L)
+    weight : (N,), optional
+        Of each sample: its cost and its errors are multiplied by it, and the means divide by the sum of the weights.
 
     Examples
     --------
@@ -132,17 +140,18 @@ def backprop(
     z, a = forward(W, b, activations, x)
     slope = [none] + [np.asarray(activations[l].slope(z[l])) for l in range(1, L + 1)]
     moved, delta = [none] * (L + 1), [none] * (L + 1)
-    moved[L] = cost.grad(a[L], y)
-    delta[L] = output_error(activations[L], cost, z[L], a[L], y)
+    w = np.ones(len(x)) if weight is None else weight
+    moved[L] = cost.grad(a[L], y) * w[:, None]
+    delta[L] = output_error(activations[L], cost, z[L], a[L], y) * w[:, None]
     for l in range(L - 1, 0, -1):
         moved[l], delta[l] = bp2(W[l + 1], delta[l + 1], slope[l])
     return Pass(
-        cost=cost_value(activations[L], cost, z[L], a[L], y),
+        cost=cost_value(activations[L], cost, z[L], a[L], y) * w,
         z=z,
         a=a,
         slope=slope,
         moved=moved,
         delta=delta,
-        grad_W=[none] + [bp4(delta[l], a[l - 1]) for l in range(1, L + 1)],
-        grad_b=[none] + [bp3(delta[l]) for l in range(1, L + 1)],
+        grad_W=[none] + [bp4(delta[l], a[l - 1]) / w.mean() for l in range(1, L + 1)],
+        grad_b=[none] + [bp3(delta[l]) / w.mean() for l in range(1, L + 1)],
     )

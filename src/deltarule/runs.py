@@ -34,7 +34,12 @@ from deltarule.schedules import EarlyStopping
 from deltarule.store import load, write_whole
 
 NETWORK, HISTORY, SETTINGS, CHECKPOINT = "network.safetensors", "history.json", "settings.json", "checkpoint"
-USUAL_OUTPUT = {"cross_entropy": "sigmoid", "log_likelihood": "softmax", "poisson": "softplus"}
+USUAL_OUTPUT = {
+    "cross_entropy": "sigmoid",
+    "log_likelihood": "softmax",
+    "poisson": "softplus",
+    "poisson_deviance": "exp",
+}
 
 
 @dataclass(frozen=True)

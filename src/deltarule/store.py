@@ -118,7 +118,7 @@ def save(net: Network, path: str | Path) -> None:
     write_whole(Path(path), pack(tensors, header))
 
 
-def load(path: str | Path, activations: dict[str, Pair] | None = None) -> Network:
+def load(path: str | Path, activations: dict[str, Pair] | None = None, cost: Pair | None = None) -> Network:
     """The network that :meth:`Network.save` wrote.
 
     Parameters
@@ -127,6 +127,8 @@ def load(path: str | Path, activations: dict[str, Pair] | None = None) -> Networ
     activations : dict, optional
         The pair (sigma, sigma') for each activation of your own that the file names. Code is never loaded
         from the file.
+    cost : pair, optional
+        The pair (value, grad) of a cost of your own, where the file names one.
 
     Raises
     ------
@@ -144,6 +146,8 @@ def load(path: str | Path, activations: dict[str, Pair] | None = None) -> Networ
     """
     tensors, header = unpack(Path(path), SCHEMA, VERSION)
     own = activations or {}
+    if str(header.get("cost")).startswith("custom:") and cost is None:
+        raise BadFile(f"{path}: uses a cost of your own, {header['cost'][7:]!r}: load(path, cost=(value, grad))")
 
     def named(name: Any) -> Any:
         if not isinstance(name, str) or not name.startswith("custom:"):
@@ -162,7 +166,7 @@ def load(path: str | Path, activations: dict[str, Pair] | None = None) -> Networ
             header["sizes"],
             [named(name) for name in header["activation"]],
             named(header["output"]),
-            header["cost"],
+            header["cost"] if cost is None else cost,
             "zeros",  # what would be drawn is overwritten below
             header["dtype"],
             header["seed"],

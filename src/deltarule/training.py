@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -145,10 +145,13 @@ def settings_for(
 class Training:
     """One call of fit: the buffers, the course so far, and what is to be remembered."""
 
-    def __init__(self, net: Network, x: Any, y: Any, validation: Any, settings: Settings) -> None:
+    def __init__(
+        self, net: Network, x: Any, y: Any, validation: Any, settings: Settings, sample_weight: Any = None
+    ) -> None:
         self.net, self.settings = net, settings
         self.x = inputs.samples(net, x)
         self.y = inputs.targets(net, y, len(self.x))
+        self.weights = inputs.weights(net, sample_weight, len(self.x))
         self.classes_before = net.classes
         if self.y.classes is not None:
             net.classes = self.y.classes
@@ -197,13 +200,17 @@ class Training:
         n = net.sizes
         self.rows, part = rows, self._part(rows)
         members = self._members(rows, part)
+        if part < rows:  # as many parts for each member, and all of one size: who is done first has to wait
+            part = -(-rows // (members * -(-rows // (members * part))))
         self.team = team(members)
         fused = opt.name == "sgd" and settings.l1 == 0 and part == rows
         self.batches = [layout.batch(n, part, net.dtype)]
         for _ in range(1, members):
-            own = layout.empty(layout.PACKED, net.dtype)
-            shared = part == rows
-            self.batches.append(self.batches[0]._replace(packed=own) if shared else layout.batch(n, part, net.dtype))
+            if part < rows:
+                self.batches.append(layout.batch(n, part, net.dtype))
+            else:
+                packed, length = layout.own(n, net.dtype)
+                self.batches.append(self.batches[0]._replace(packed=packed, length=length))
         self.optimiser = Optimiser(
             CODES[opt.name],
             float(opt.first),
@@ -212,6 +219,7 @@ class Training:
             float(opt.decay),
             settings.l2,
             settings.l1,
+            False,
             np.zeros((members if part < rows else 1, 0 if fused else net.theta.size), net.dtype),
             self.memory.m,
             self.memory.v,
@@ -220,13 +228,17 @@ class Training:
         counts[train.T] = self.memory.steps
         self.course = train.Course(
             counts,
-            np.zeros(2),
+            np.zeros(3),
             np.zeros(settings.epochs),
             np.zeros(settings.epochs),
             np.zeros(settings.epochs),
             np.arange(N, dtype=np.int32),
             np.array([0.0, *settings.dropout, 0.0]),
             net.theta.copy(),
+            np.empty((0, N), np.int32),
+            np.empty(0),
+            np.empty(0),
+            True,
         )
         self.feedback, self.calls = feedback(net, settings.rules)
         self.steps_an_epoch = -(-N // rows)
@@ -235,13 +247,15 @@ class Training:
         self.watch = layout.Watch(
             max(settings.watch, 1),
             SATURATED * np.array([0.0, *peaks]),
-            np.empty(max(n), net.dtype),
             np.zeros(sum(n[1:]), np.int64),
             min(N, DEAD_AFTER),
+            np.zeros(members * sum(n[1:]), net.dtype),
+            np.zeros(members * sum(n[1:]), net.dtype),
+            np.zeros((members, net.L, 4)),
             np.empty((seen, len(watch.COLUMNS), net.L)),
         )
         self.data = layout.Data(
-            layout.readable(self.x), layout.readable(self.y.labels), layout.readable(self.y.values)
+            layout.readable(self.x), layout.readable(self.y.labels), layout.readable(self.y.values), self.weights
         )
         self.shuffle = settings.shuffle and rows < N
         self._steps = 1
@@ -249,7 +263,7 @@ class Training:
     def _part(self, rows: int) -> int:
         """How many samples are computed at once: all of a batch, or as many as the caches hold with a small net."""
         net = self.net
-        whole = bool(self.settings.watch) or any(one.name == "function" for one in self.settings.rules)
+        whole = any(one.name == "function" for one in self.settings.rules)
         if whole or net.theta.nbytes > PART_BYTES:
             return rows
         return min(rows, max(PART_BYTES // (5 * sum(net.sizes) * net.theta.itemsize), LEAST_PART))
@@ -287,7 +301,6 @@ class Training:
             with (
                 Bar(settings.epochs * self.steps_an_epoch, settings.progress) as bar,
                 ThreadPoolExecutor(self.team.size) as pool,
-                cores.one_blas_thread(),
             ):
                 while self.done < settings.epochs:
                     if self._is_over():
@@ -312,21 +325,15 @@ class Training:
         by_accuracy = stopping is not None and stopping.monitor == "accuracy"
         return self.validation_accuracy if by_accuracy else self.validation_cost
 
-    def _run_epochs(self, until: int, bar: Bar, pool: ThreadPoolExecutor) -> None:
-        """Compiled calls until `until` epochs are done. Raises Diverged."""
-        from deltarule.kernels.train import BAD_LAYER, EPOCH, STEP, T, train
+    def stepper(self, course: Any, pool: ThreadPoolExecutor) -> Callable[[int], None]:
+        """A function that goes on for so many steps of this course: one compiled call for each member of the team."""
+        from deltarule.kernels.train import train
 
-        net, settings, counts = self.net, self.settings, self.course.counts
-        total = self.epochs_before + settings.epochs
-        for epoch in range(self.done, until):
-            factor = settings.schedule.factor(self.epochs_before + epoch, total, self.memory.costs)
-            self.course.eta[epoch] = settings.optimizer.eta * factor
-        course = self.course._replace(eta=self.course.eta[:until])
+        net = self.net
         arguments: tuple[Any, ...] = (
             net.theta, net._layers, self.feedback, self.data, self.optimiser, course, self.watch, net.rng,
             self.shuffle, self.rows,
         )  # fmt: skip
-
         call = partial(train, *arguments)
 
         def together(count: int) -> None:
@@ -349,8 +356,19 @@ class Training:
                     running.result()
                     raise
 
-        # No step: the first call of a process compiles, and that is not the epoch's time.
-        call(0, self.team, self.batches[0], 0)
+        return steps
+
+    def _run_epochs(self, until: int, bar: Bar, pool: ThreadPoolExecutor) -> None:
+        """Compiled calls until `until` epochs are done. Raises Diverged."""
+        from deltarule.kernels.train import BAD_LAYER, EPOCH, STEP, T
+
+        net, settings, counts = self.net, self.settings, self.course.counts
+        total = self.epochs_before + settings.epochs
+        for epoch in range(self.done, until):
+            factor = settings.schedule.factor(self.epochs_before + epoch, total, self.memory.costs)
+            self.course.eta[epoch] = settings.optimizer.eta * factor
+        steps = self.stepper(self.course._replace(eta=self.course.eta[:until]), pool)
+        steps(0)  # the first call of a process compiles, and that is not the epoch's time
         started = time.perf_counter()
         try:
             while counts[EPOCH] < until:

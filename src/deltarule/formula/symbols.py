@@ -7,7 +7,7 @@ from typing import Any
 
 from deltarule.activations import LEAK, SELU_ALPHA, SELU_SCALE
 from deltarule.document import tex
-from deltarule.errors import MissingExtra
+from deltarule.errors import BadInput, MissingExtra
 
 
 def sympy() -> Any:
@@ -44,6 +44,7 @@ def sigma_of(name: str, z: Any) -> Any:
         "softplus": lambda: sp.log(1 + exp(z)),
         "softsign": lambda: z / (1 + sp.Abs(z)),
         "identity": lambda: z,
+        "exp": lambda: exp(z),
     }
     return table[name]() if name in table else None
 
@@ -59,7 +60,11 @@ def cost_of(name: str, a: Any, y: Any) -> Any:
         "huber": lambda: sp.Piecewise((half * (a - y) ** 2, sp.Abs(a - y) <= 1), (sp.Abs(a - y) - half, True)),
         "absolute": lambda: sp.Abs(a - y),
         "poisson": lambda: a - y * sp.log(a),
+        "poisson_deviance": lambda: a - y + y * sp.log(y) - y * sp.log(a),
+        "log_cosh": lambda: sp.log(sp.cosh(a - y)),
     }
+    if name not in table:
+        raise BadInput(f"the cost {name!r} is your own: it has no formula to write out")
     return table[name]()
 
 

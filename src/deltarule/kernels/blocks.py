@@ -261,3 +261,38 @@ def combine(typing: Any, rows: Any, vectors: Any, blocks: Any, C: Any, C_at: Any
         return context.get_dummy_value()
 
     return signature, emit
+
+
+@intrinsic
+def turn(typing: Any, W: Any, W_at: Any, W_row: Any, T: Any, T_at: Any, T_row: Any) -> Any:
+    """T[k, j] = W[j, k] for a square block, as wide as a vector, of matrices with rows of W_row and T_row numbers.
+
+    In each stage the vectors exchange halves: pairs of numbers next to each other, then of twos, fours and eights.
+    """
+    n = types.intp
+    signature = types.void(W, n, n, T, n, n)
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        W, T = (_data(context, builder, signature.args[i], args[i], args[i + 1]) for i in (0, 3))
+        v = _Vectors(builder, signature.args[0].dtype)
+        lanes = range(v.lanes)
+        rows = [v.load(W, builder.mul(I64(j), args[2])) for j in lanes]
+        distance = 1
+        while distance < v.lanes:
+            for i in lanes:
+                if i & distance:
+                    continue
+                pair = rows[i], rows[i + distance]
+                for which in (0, 1):
+                    mask = [
+                        (lane if not lane & distance else v.lanes + lane - distance) + which * distance
+                        for lane in lanes
+                    ]
+                    kind = ir.VectorType(I32, v.lanes)
+                    rows[i + which * distance] = builder.shuffle_vector(*pair, ir.Constant(kind, mask))
+            distance *= 2
+        for k in lanes:
+            v.store(rows[k], T, builder.mul(I64(k), args[5]))
+        return context.get_dummy_value()
+
+    return signature, emit

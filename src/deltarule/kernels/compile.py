@@ -72,7 +72,7 @@ class Announce(event.Listener):
 
     def on_start(self, event: Any) -> None:
         function = event.data["dispatcher"].py_func
-        if Announce.said or not function.__module__.startswith("deltarule.kernels"):
+        if Announce.said or not str(function.__module__).startswith("deltarule.kernels"):
             return
         Announce.said = True
         print(

@@ -21,9 +21,9 @@ from deltarule.errors import BadInput
 from deltarule.kernels.compile import jit
 
 NAMES = ("sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus", "softsign",
-         "identity", "softmax")  # fmt: skip
-(SIGMOID, TANH, RELU, LEAKY_RELU, ELU, SELU, GELU, SILU, SOFTPLUS, SOFTSIGN, IDENTITY, SOFTMAX) = range(12)
-OWN = 12
+         "identity", "softmax", "exp")  # fmt: skip
+(SIGMOID, TANH, RELU, LEAKY_RELU, ELU, SELU, GELU, SILU, SOFTPLUS, SOFTSIGN, IDENTITY, SOFTMAX, EXP) = range(13)
+OWN = 13
 CODES = {name: code for code, name in enumerate(NAMES)}
 
 LEAK, SELU_SCALE, SELU_ALPHA = 0.01, 1.0507009873554805, 1.6732632423543772
@@ -223,6 +223,13 @@ def identity(z, a, slope):
 
 
 @jit
+def exponential(z, a, slope):
+    """a = slope = e^z."""
+    for i in range(z.size):
+        a[i] = slope[i] = exp(z[i])
+
+
+@jit
 def softmax(z, a, slope, width):
     """a = e^z_j / sum_k e^z_k over each row; slope = a_j (1 - a_j), the diagonal of its Jacobian."""
     one = z.dtype.type(1)
@@ -288,6 +295,8 @@ def activate(code, pair, z, a, slope, width):
         identity(z, a, slope)
     elif code == SOFTMAX:
         softmax(z, a, slope, width)
+    elif code == EXP:
+        exponential(z, a, slope)
     else:
         _call(pair, z, a, slope)
 

@@ -55,13 +55,13 @@ def carry(theta, layers, feedback, batch, l, low, high):
     source = sizes.size - 1 if code == DIRECT else l + 1
     delta_at, moved_at = at[source] + low * sizes[source], at[l] + low * sizes[l]
     if code == TRANSPOSE:
-        through_weights(layers.gemm, batch.delta, delta_at, theta, layers.W_at[l + 1], batch.moved, moved_at,
+        through_weights(batch.delta, delta_at, theta, layers.W_at[l + 1], batch.moved, moved_at,
                         high - low, sizes[source], sizes[l])  # BP2, through the weights  # fmt: skip
     elif code == FUNCTION:
         _call(feedback.function[l], batch.delta, delta_at, theta, layers.W_at[l + 1], batch.moved, moved_at,
               high - low, sizes[source], sizes[l])  # fmt: skip
     else:
-        through_weights(layers.gemm, batch.delta, delta_at, feedback.B, feedback.at[l], batch.moved, moved_at,
+        through_weights(batch.delta, delta_at, feedback.B, feedback.at[l], batch.moved, moved_at,
                         high - low, sizes[source], sizes[l])  # fmt: skip
 
 

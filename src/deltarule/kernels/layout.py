@@ -32,7 +32,8 @@ class Layers(NamedTuple):
     sigma: Numbers  # the code of each layer's activation
     pair: Numbers  # the address of a compiled pair of the user's own, else 0
     cost: int  # the code of the cost
-    gemm: int  # the address of BLAS's matrix product
+    own_cost: int  # the address of a compiled cost of the user's own, else 0
+    bounds: Array  # the least and the most that one logarithm in the cost's value counts as
 
 
 class Batch(NamedTuple):
@@ -46,7 +47,8 @@ class Batch(NamedTuple):
     delta: Array
     y: Array  # the targets, flat
     cost: Array  # C of each sample
-    packed: Array  # a small W, transposed; a member of a team has its own
+    packed: Array  # a small W, transposed, or other scratch; a member of a team has its own
+    length: npt.NDArray[np.float64]  # (L+1, 2): over the samples of the last pass, of moved^l and of delta^l
     one: Array  # a single 1
 
 
@@ -66,9 +68,11 @@ class Watch(NamedTuple):
 
     every: int
     limit: npt.NDArray[np.float64]  # of each layer: below this slope a unit is saturated; 0 where it cannot be
-    scratch: Array  # as long as the widest layer
     silence: Numbers  # of each neuron of layer 1..L: for how many samples, one after another, its slope has been 0
     enough: int  # after so many it is dead
+    slopes: Array  # of each member and neuron, flat: the sum of |slope| over the samples of this step
+    errors: Array  # and of delta
+    seen: npt.NDArray[np.float64]  # (members, L, 4): so far in this step, see kernels.watch.listen
     rows: npt.NDArray[np.float64]  # (K, 5, L), see kernels.watch.COLUMNS
 
 
@@ -78,6 +82,7 @@ class Data(NamedTuple):
     x: Array
     labels: Numbers
     targets: Array
+    weights: Array  # of each sample; no rows: all count alike
 
 
 def empty(count: int, dtype: Any) -> Array:
@@ -107,7 +112,12 @@ def batch(sizes: list[int], rows: int, dtype: Any) -> Batch:
     at = np.concatenate([[0], np.cumsum(padded)]).astype(np.int64)
     z, a, slope, moved, delta = (empty(int(at[-1]), dtype) for _ in range(5))
     y, cost = empty(rows * sizes[-1], dtype), empty(rows, dtype)
-    return Batch(at[:-1], z, a, slope, moved, delta, y, cost, empty(PACKED, dtype), np.ones(1, dtype))
+    return Batch(at[:-1], z, a, slope, moved, delta, y, cost, *own(sizes, dtype), np.ones(1, dtype))
+
+
+def own(sizes: list[int], dtype: Any) -> tuple[Array, Array]:
+    """What each member of a team has for itself even where it shares the rest: packed and length."""
+    return empty(PACKED, dtype), np.zeros((len(sizes), 2))
 
 
 class _Seen:

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import math
+from types import FunctionType
+from typing import Any
 
+import numpy as np
+from llvmlite import ir
+from numba import carray as array_at
+from numba import cfunc, types
+from numba.extending import intrinsic
+
+from deltarule.errors import BadInput
 from deltarule.kernels.compile import jit, passage
-from deltarule.kernels.elementwise import SIGMOID, SOFTMAX, exp
+from deltarule.kernels.elementwise import EXP, SIGMOID, SOFTMAX, exp
 
-NAMES = ("quadratic", "cross_entropy", "log_likelihood", "huber", "absolute", "poisson")
-QUADRATIC, CROSS_ENTROPY, LOG_LIKELIHOOD, HUBER, ABSOLUTE, POISSON = range(6)
+NAMES = ("quadratic", "cross_entropy", "log_likelihood", "huber", "absolute", "poisson", "log_cosh",
+         "poisson_deviance")  # fmt: skip
+QUADRATIC, CROSS_ENTROPY, LOG_LIKELIHOOD, HUBER, ABSOLUTE, POISSON, LOG_COSH, DEVIANCE = range(8)
+OWN = 8
+NEAR_ZERO = 80.0
+"""A log-likelihood from here on is taken from z: an output may be below e^-80, where float32 loses its digits."""
 CODES = {name: code for code, name in enumerate(NAMES)}
 
 
@@ -43,7 +56,63 @@ def _one_output(cost, a, y):
         return size - one / (one + one), d / size
     if cost == ABSOLUTE:
         return abs(d), (d / abs(d) if d != 0 else d)
+    if cost == LOG_COSH:
+        size = abs(d)
+        if size < one:  # ln cosh^2 d = ln(1 + sinh^2 d)
+            return math.log1p(math.sinh(d) * math.sinh(d)) / (one + one), math.tanh(d)
+        return size + math.log1p(exp(-size - size)) - math.log(one + one), math.tanh(d)
+    if cost == DEVIANCE:
+        return a - y + _times_log(y, y) - _times_log(y, a), one - _over(y, a)
     return a - _times_log(y, a), one - _over(y, a)
+
+
+@intrinsic
+def _call(typing, address, a, y, grad, value, width):
+    """Call the compiled cost that stands at `address`."""
+
+    def emit(context, builder, signature, args):
+        pointer, number = ir.IntType(8).as_pointer(), ir.IntType(64)
+        kind = ir.FunctionType(ir.VoidType(), [pointer] * 4 + [number] * 2)
+        arrays = [context.make_array(a)(context, builder, one) for one in args[1:5]]
+        places = [builder.bitcast(array.data, pointer) for array in arrays]
+        function = builder.inttoptr(args[0], kind.as_pointer())
+        builder.call(function, [*places, builder.extract_value(arrays[3].shape, 0), args[5]])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, a, y, grad, value, types.int64), emit
+
+
+def compile_cost(name: str, pair: Any, dtype: Any) -> Any:
+    """A cost of the user's own, compiled for one dtype. Its ``.address`` goes into Layers.own_cost.
+
+    The functions are tried on numbers, one output at a time. Raises BadInput, with Numba's own words, where a
+    function cannot be compiled.
+    """
+    from numba import njit
+    from numba.core.errors import NumbaError
+
+    kind = types.float32 if np.dtype(dtype) == np.float32 else types.float64
+    pointer = types.CPointer(kind)
+    cost, slope = (njit(error_model="numpy")(f) if isinstance(f, FunctionType) else f for f in pair)
+
+    def over_buffer(a_at, y_at, grad_at, value_at, rows, width):
+        a, y, grad = array_at(a_at, rows * width), array_at(y_at, rows * width), array_at(grad_at, rows * width)
+        value = array_at(value_at, rows)
+        for i in range(rows):
+            value[i] = 0
+            for j in range(i * width, (i + 1) * width):
+                value[i] += cost(a[j], y[j])
+                grad[j] = slope(a[j], y[j])
+
+    try:
+        return cfunc(types.void(pointer, pointer, pointer, pointer, types.intp, types.intp))(over_buffer)
+    except NumbaError as error:
+        reason = str(error).strip().splitlines()
+        raise BadInput(
+            f"the cost {name!r} cannot be compiled. value and grad take two numbers, one output a and its target y, "
+            f"and return one number, with what Numba knows of Python, math and NumPy. Numba says: "
+            f"{' '.join(reason[:6])}"
+        ) from error
 
 
 @jit
@@ -54,14 +123,39 @@ def _sum_of_targets(y, start, width):
     return total
 
 
+@jit
+def _from_weighted_inputs(z, y, start, width):
+    """sum_j y_j (ln sum_k e^z_k - z_j): the log-likelihood of a softmax whose a has lost its digits, or is 0."""
+    top = z[start]
+    for j in range(start, start + width):
+        top = z[j] if z[j] > top else top
+    total = z[start] * 0
+    for j in range(start, start + width):
+        total += exp(z[j] - top)
+    top += z.dtype.type(math.log(total))
+    C = z[start] * 0
+    for j in range(start, start + width):
+        C += y[j] * (top - z[j])
+    return C
+
+
+@jit
+def _bounded(value, least, most):
+    """The value, or the bound beyond which it lies; a NaN stays a NaN."""
+    return least if value < least else (most if value > most else value)
+
+
 @passage
-def output_error(cost, sigma, z, a, slope, y, moved, delta, value, width):
+def output_error(cost, own, bounds, sigma, z, a, slope, y, moved, delta, value, width):
     """BP1: value = C, moved = dC/da^L and delta = dC/dz^L of each sample; rows are `width` long.
 
-    Sigmoid with cross-entropy and softmax with log-likelihood are joined: delta = a - y and the value comes
-    from z, because dC/da * sigma' is infinity times zero once the output saturates. Twin:
-    :func:`deltarule.reference.output_error`.
+    Sigmoid with cross-entropy and softmax with log-likelihood are joined: delta = a - y and the value comes from z
+    (for softmax where a is near 0), because dC/da * sigma' is infinity times zero once the output saturates; so are
+    e^z and Poisson's costs.
+    A logarithm counts in the value as no less than bounds[0] and no more than bounds[1], which leaves delta alone.
+    A cost of the user's own stands at the address `own`. Twin: :func:`deltarule.reference.output_error`.
     """
+    least, most = bounds[0], bounds[1]
     zero = z.dtype.type(0)
     if cost == QUADRATIC and sigma != SOFTMAX:  # as below, without a branch for each output
         half = z.dtype.type(0.5)
@@ -74,33 +168,39 @@ def output_error(cost, sigma, z, a, slope, y, moved, delta, value, width):
                 C += moved[j] * moved[j]
             value[i] = half * C
         return
+    if cost == OWN:
+        _call(own, a, y, moved, value, width)
     for i in range(value.size):
         start = i * width
         C = zero
-        for j in range(start, start + width):
-            part, grad = _one_output(cost, a[j], y[j])
-            C += part
-            moved[j] = grad
+        if cost == OWN:
+            C = value[i]
+        elif not (sigma == SIGMOID and cost == CROSS_ENTROPY):
+            for j in range(start, start + width):
+                part, grad = _one_output(cost, a[j], y[j])
+                C += part
+                moved[j] = grad
         if sigma == SIGMOID and cost == CROSS_ENTROPY:
             C = zero
             for j in range(start, start + width):
-                C += (zero if z[j] < zero else z[j]) - y[j] * z[j] + math.log1p(exp(-abs(z[j])))
+                C += _bounded(
+                    (zero if z[j] < zero else z[j]) - y[j] * z[j] + math.log1p(exp(-abs(z[j]))), least, most
+                )
                 delta[j] = a[j] - y[j]  # BP1
-                if slope[j] != 0:  # 1 - a has lost what the slope still knows
-                    moved[j] = delta[j] / slope[j]
+                # 1 - a has lost what the slope still knows
+                moved[j] = delta[j] / slope[j] if slope[j] != 0 else _one_output(cost, a[j], y[j])[1]
         elif sigma == SOFTMAX and cost == LOG_LIKELIHOOD:
-            top = z[start]
-            for j in range(start, start + width):
-                top = z[j] if z[j] > top else top
-            total = zero
-            for j in range(start, start + width):
-                total += exp(z[j] - top)
-            top += math.log(total)
+            if not C < NEAR_ZERO:
+                C = _from_weighted_inputs(z, y, start, width)
             all_targets = _sum_of_targets(y, start, width)
+            for j in range(start, start + width):
+                delta[j] = a[j] * all_targets - y[j]  # BP1
+            C = _bounded(C, least, most)
+        elif sigma == EXP and cost in (POISSON, DEVIANCE):
             C = zero
             for j in range(start, start + width):
-                C += y[j] * (top - z[j])
-                delta[j] = a[j] * all_targets - y[j]  # BP1
+                C += a[j] - y[j] * z[j] + (_times_log(y[j], y[j]) - y[j] if cost == DEVIANCE else zero)
+                delta[j] = a[j] - y[j]  # BP1
         elif sigma == SOFTMAX:
             shared = zero
             for j in range(start, start + width):

@@ -7,6 +7,7 @@ import numpy as np
 from deltarule.kernels.compile import entry, jit
 from deltarule.kernels.elementwise import activate
 from deltarule.kernels.feedback import carry, refresh
+from deltarule.kernels.lengths import length, through_activation
 from deltarule.kernels.output import output_error
 from deltarule.kernels.products import column_sums, through_weights, weight_gradient, weighted_input
 
@@ -22,7 +23,7 @@ def part(buffer, batch, l, layers, low, high):
 def forward_layer(theta, layers, batch, l, low, high):
     """z^l = W^l a^{l-1} + b^l, a^l = sigma(z^l), slope^l = sigma'(z^l) for the samples low..high."""
     sizes, at = layers.sizes, batch.at
-    weighted_input(layers.gemm, batch.packed, batch.a, at[l - 1] + low * sizes[l - 1],
+    weighted_input(batch.packed, batch.a, at[l - 1] + low * sizes[l - 1],
                    theta, layers.W_at[l], theta, layers.b_at[l],
                    batch.z, at[l] + low * sizes[l], high - low, sizes[l], sizes[l - 1])  # fmt: skip
     activate(
@@ -42,6 +43,8 @@ def output_pass(layers, batch, low, high):
     width = layers.sizes[L]
     output_error(
         layers.cost,
+        layers.own_cost,
+        layers.bounds,
         layers.sigma[L],
         part(batch.z, batch, L, layers, low, high),
         part(batch.a, batch, L, layers, low, high),
@@ -52,6 +55,8 @@ def output_pass(layers, batch, low, high):
         batch.cost[low:high],
         width,
     )
+    batch.length[L, 0] = length(part(batch.moved, batch, L, layers, low, high))
+    batch.length[L, 1] = length(part(batch.delta, batch, L, layers, low, high))
 
 
 @jit
@@ -62,8 +67,7 @@ def backward_from(theta, layers, feedback, batch, top, low, high):
         moved = part(batch.moved, batch, l, layers, low, high)
         slope = part(batch.slope, batch, l, layers, low, high)
         delta = part(batch.delta, batch, l, layers, low, high)
-        for i in range(delta.size):
-            delta[i] = moved[i] * slope[i]  # BP2
+        batch.length[l, 0], batch.length[l, 1] = through_activation(moved, slope, delta)  # BP2
 
 
 @jit
@@ -76,7 +80,7 @@ def backward(theta, layers, feedback, batch, low, high):
 @jit
 def bias_gradient(layers, batch, l, G, G_at, keep, scale, n):
     """G = keep G + scale sum of delta^l over n samples: BP3 with keep 0 and scale 1/n."""
-    column_sums(batch.one, batch.delta, batch.at[l], G, G_at, keep, scale, n, layers.sizes[l])  # BP3
+    column_sums(batch.one, batch.packed, batch.delta, batch.at[l], G, G_at, keep, scale, n, layers.sizes[l])  # BP3
 
 
 @jit
@@ -86,7 +90,7 @@ def gradient(layers, batch, l, grad, keep, scale, n, first, last):
     Of W^l for the neurons first..last, and of all biases with the first of them.
     """
     sizes, at = layers.sizes, batch.at
-    weight_gradient(layers.gemm, batch.delta, at[l], batch.a, at[l - 1], grad, layers.W_at[l], keep, scale,
+    weight_gradient(batch.packed, batch.delta, at[l], batch.a, at[l - 1], grad, layers.W_at[l], keep, scale,
                     n, sizes[l], sizes[l - 1], first, last)  # BP4  # fmt: skip
     if first == 0:
         bias_gradient(layers, batch, l, grad, layers.b_at[l], keep, scale, n)
@@ -107,7 +111,7 @@ def backprop(theta, layers, feedback, batch, grad, top):
         backward(theta, layers, feedback, batch, 0, n)
     else:
         backward_from(theta, layers, feedback, batch, top, 0, n)
-    through_weights(layers.gemm, batch.delta, batch.at[1], theta, layers.W_at[1], batch.moved, 0,
+    through_weights(batch.delta, batch.at[1], theta, layers.W_at[1], batch.moved, 0,
                     n, layers.sizes[1], layers.sizes[0])  # dC/da^0: what the error says of the input  # fmt: skip
     zero, scale = grad.dtype.type(0), grad.dtype.type(1.0 / n)
     for l in range(1, L + 1):

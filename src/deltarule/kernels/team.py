@@ -25,9 +25,9 @@ COUNT, GENERATION, BAD = 0, 8, 16
 """Where in `state` the arrivals are counted, the meetings numbered, and each member's bad layer stands; each on a
 cache line of its own."""
 
-SPINS = 50_000
-"""How often a member looks before it sleeps: some tens of microseconds. Where trainings are more than the cores, it
-must sleep: members that only look keep those that they wait for from running."""
+SPINS = 200_000
+"""How often a member looks before it sleeps: about a hundred microseconds. Where trainings are more than the cores,
+it must sleep: members that only look keep those that they wait for from running."""
 
 if sys.platform == "win32":
     _sleep, NAP = ctypes.windll.kernel32.Sleep, 0

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from deltarule.kernels.compile import entry, jit, passage
+from deltarule.kernels.elementwise import EXP, OWN, SELU
 from deltarule.kernels.feedback import INVERSE, KOLEN_POLLACK, SIGN, join_weights, part_from_weights, refresh
-from deltarule.kernels.passes import backward, bias_gradient, forward_layer, gradient, part, take
+from deltarule.kernels.lengths import length
+from deltarule.kernels.passes import backward_from, bias_gradient, forward_layer, gradient, output_pass, part, take
 from deltarule.kernels.products import weight_gradient
 from deltarule.kernels.team import BAD, meet, share
 from deltarule.kernels.update import SGD, penalise, step
-from deltarule.kernels.watch import listen, look
+from deltarule.kernels.watch import begin, listen, write_down
 
 EPOCH, STEP, T, BAD_LAYER = range(4)
 """What stands where in Course.counts."""
 
 NOWHERE = 1 << 40
 """No value was bad."""
+
+BEST, COUNT, TOLERANCE, PATIENCE, SCALE, WORN = range(6)
+"""What stands where in Course.patience."""
 
 NEURONS = 6
 """Neurons are shared out in blocks of as many as the gradient's kernel takes at once."""
@@ -29,13 +35,17 @@ class Course(NamedTuple):
     """Where a training is: counters, the record of each epoch, and the last weights known to be good."""
 
     counts: npt.NDArray[np.int64]  # epochs done, steps done in this epoch, steps in all, first bad layer
-    sums: npt.NDArray[np.float64]  # this epoch so far: sum of C, number right
+    sums: npt.NDArray[np.float64]  # this epoch so far: sum of C, number right, sum of the penalty
     eta: npt.NDArray[np.float64]  # of each epoch
     cost: npt.NDArray[np.float64]  # of each epoch: mean C as it was seen
     right: npt.NDArray[np.float64]  # of each epoch: share of samples whose largest output was their label's
     order: npt.NDArray[np.int32]  # the samples in the order of this epoch
     dropout: npt.NDArray[np.float64]  # of each layer
     good: npt.NDArray[Any]
+    orders: npt.NDArray[np.int32]  # of each epoch, where it is given from outside: (epochs, N); else no rows
+    penalty: npt.NDArray[np.float64]  # of each epoch: mean l2/2 sum W^2 as it was seen; no room: not recorded
+    patience: npt.NDArray[np.float64]  # stop when the loss no longer falls, see `_judge`; no room: never
+    strict: bool  # whether a value that is not finite ends the training
 
 
 @passage
@@ -78,13 +88,14 @@ def _first_bad(layers, batch, low, high):
     """
     L = layers.sizes.size - 1
     for l in range(1, L + 1):
-        z, a = part(batch.z, batch, l, layers, low, high), part(batch.a, batch, l, layers, low, high)
-        if not (_finite(z) and _finite(a)):
+        if not _finite(part(batch.z, batch, l, layers, low, high)):
             return l
+        if layers.sigma[l] in (SELU, EXP, OWN) and not _finite(part(batch.a, batch, l, layers, low, high)):
+            return l  # of the other activations a finite z gives a finite a
     if not _finite(batch.cost[low:high]):
         return L + 1
     for l in range(L, 0, -1):
-        if not _finite(part(batch.delta, batch, l, layers, low, high)):
+        if not batch.length[l, 1] < math.inf and not _finite(part(batch.delta, batch, l, layers, low, high)):
             return 2 * L + 2 - l
     return NOWHERE
 
@@ -109,21 +120,78 @@ def _right(layers, batch, data, order, start, low, high):
 
 
 @passage
-def _learn_at_once(theta, layers, batch, opt, eta, n, team, me):
+def _divisor(data, order, start, n):
+    """What the batch's means divide by: the number of its samples, or the sum of their weights."""
+    if data.weights.size == 0:
+        return np.float64(n)
+    total = 0.0
+    for i in range(n):
+        total += data.weights[order[start + i]]
+    return total if total != 0 else 1.0  # of samples that all weigh nothing the sums are 0
+
+
+@passage
+def _weigh(layers, batch, weights, order, start, low, high):
+    """C, dC/da^L and delta^L of each of the samples low..high times its weight."""
+    L = layers.sizes.size - 1
+    width = layers.sizes[L]
+    moved, delta = part(batch.moved, batch, L, layers, 0, high), part(batch.delta, batch, L, layers, 0, high)
+    for i in range(low, high):
+        weight = weights[order[start + i]]
+        batch.cost[i] *= weight
+        for j in range(i * width, (i + 1) * width):
+            moved[j] *= weight
+            delta[j] *= weight
+    batch.length[L, 0] = length(part(batch.moved, batch, L, layers, low, high))
+    batch.length[L, 1] = length(part(batch.delta, batch, L, layers, low, high))
+
+
+@passage
+def _squares(theta, layers):
+    """sum W^2 over all layers."""
+    total = 0.0
+    for l in range(1, layers.sizes.size):
+        for i in range(layers.W_at[l], layers.b_at[l]):
+            total += np.float64(theta[i]) * np.float64(theta[i])
+    return total
+
+
+@passage
+def _judge(course, epoch):
+    """Count the epochs, one after another, whose loss has not fallen below the best by more than the tolerance.
+
+    The loss is the mean C times a scale, and the penalty.
+    """
+    patience = course.patience
+    loss = course.cost[epoch] * patience[SCALE] + course.penalty[epoch]
+    patience[COUNT] = patience[COUNT] + 1 if loss > patience[BEST] - patience[TOLERANCE] else 0
+    if loss < patience[BEST]:
+        patience[BEST] = loss
+    patience[WORN] = patience[COUNT] > patience[PATIENCE]
+
+
+@jit
+def _worn(course):
+    """Whether so many epochs have not helped that the training is to stop; an epoch has ended with that."""
+    return course.patience.size > 0 and course.patience[WORN] != 0
+
+
+@passage
+def _learn_at_once(theta, layers, batch, l2, eta, n, total, team, me):
     """SGD in one pass over the weights: BP3 and BP4 for this member's neurons of every layer, applied at once."""
     sizes, at = layers.sizes, batch.at
     kind = theta.dtype.type
-    scale = kind(-eta / n)
+    scale = kind(-eta / total)
     for l in range(1, sizes.size):
         first, last = share(sizes[l], NEURONS, team, me)
-        weight_gradient(layers.gemm, batch.delta, at[l], batch.a, at[l - 1], theta, layers.W_at[l],
-                        kind(1 - eta * opt.l2), scale, n, sizes[l], sizes[l - 1], first, last)  # BP4  # fmt: skip
+        weight_gradient(batch.packed, batch.delta, at[l], batch.a, at[l - 1], theta, layers.W_at[l],
+                        kind(1 - eta * l2), scale, n, sizes[l], sizes[l - 1], first, last)  # BP4  # fmt: skip
         if me == 0:
             bias_gradient(layers, batch, l, theta, layers.b_at[l], kind(1), scale, n)
 
 
 @passage
-def _learn(theta, layers, opt, eta, t, team, me):
+def _learn(theta, layers, opt, l2, eta, t, team, me):
     """The optimiser's step for this member's neurons of every layer, from the gradients that stand in `opt.grad`."""
     sizes = layers.sizes
     kind = theta.dtype.type
@@ -134,8 +202,8 @@ def _learn(theta, layers, opt, eta, t, team, me):
         W, b = layers.W_at[l], layers.b_at[l]
         low, high = W + first * n_in, W + last * n_in
         _add_up(opt.grad, low, high)
-        if opt.l2 != 0 or opt.l1 != 0:
-            penalise(theta[low:high], grad[low:high], kind(opt.l2), kind(opt.l1))
+        if l2 != 0 or opt.l1 != 0:
+            penalise(theta[low:high], grad[low:high], kind(l2), kind(opt.l1))
         _step(theta, opt, eta, t, low, high)
         if me == 0:
             _add_up(opt.grad, b, b + n_out)
@@ -164,7 +232,11 @@ def _close_epoch(theta, course, epoch, samples):
     sums = course.sums
     course.cost[epoch] = sums[0] / samples
     course.right[epoch] = sums[1] / samples
-    sums[0] = sums[1] = 0
+    if course.penalty.size > 0:
+        course.penalty[epoch] = sums[2] / samples
+    sums[:] = 0
+    if course.patience.size > 0:
+        _judge(course, epoch)
     if _finite(theta):
         for i in range(theta.size):
             course.good[i] = theta[i]
@@ -179,17 +251,21 @@ def _pass(theta, layers, feedback, batch, data, course, rng, start, low, high):
         if course.dropout[l] > 0:
             _drop(rng, course.dropout[l], part(batch.a, batch, l, layers, low, high),
                   part(batch.slope, batch, l, layers, low, high))  # fmt: skip
-    backward(theta, layers, feedback, batch, low, high)
+    output_pass(layers, batch, low, high)
+    if data.weights.size > 0:
+        _weigh(layers, batch, data.weights, course.order, start, low, high)
+    backward_from(theta, layers, feedback, batch, layers.sizes.size - 1, low, high)
 
 
 @passage
-def _see(layers, batch, data, order, start, low, high, team, me):
+def _see(layers, batch, data, course, start, low, high, team, me):
     """What this member has seen of its samples: the first bad value, their cost, and how many are right."""
-    team.state[BAD + 8 * me] = min(team.state[BAD + 8 * me], _first_bad(layers, batch, low, high))
+    if course.strict:
+        team.state[BAD + 8 * me] = min(team.state[BAD + 8 * me], _first_bad(layers, batch, low, high))
     for i in range(low, high):
         team.sums[me, 0] += batch.cost[i]
     if data.labels.size > 0:
-        team.sums[me, 1] += _right(layers, batch, data, order, start, low, high)
+        team.sums[me, 1] += _right(layers, batch, data, course.order, start, low, high)
 
 
 @entry
@@ -213,18 +289,26 @@ def train(theta, layers, feedback, data, opt, course, watch, rng, shuffle, rows,
     for l in range(1, L):
         follows |= feedback.code[l] in (SIGN, INVERSE)
         learns |= feedback.code[l] == KOLEN_POLLACK
+    watches = watch.rows.shape[0] > 0
     bad = NOWHERE
     for _ in range(steps):
-        if epoch == course.eta.size or bad != NOWHERE:
+        if epoch == course.eta.size or bad != NOWHERE or _worn(course):
             break
         start = done * rows
-        if start == 0 and shuffle:
+        if start == 0 and (shuffle or course.orders.shape[0] > 0):
             if me == 0:
-                _shuffle(course.order, rng)
+                if course.orders.shape[0] > 0:
+                    course.order[:] = course.orders[epoch]
+                else:
+                    _shuffle(course.order, rng)
             meet(team)
         n = min(rows, samples - start)
         team.state[BAD + 8 * me] = NOWHERE
         team.sums[me, 0] = team.sums[me, 1] = 0
+        if watches:
+            begin(layers, watch, me)
+        total = _divisor(data, course.order, start, n)
+        l2 = opt.l2 / total if opt.shared_l2 else opt.l2
         if follows:
             if me == 0:
                 refresh(theta, layers, feedback)
@@ -232,16 +316,20 @@ def train(theta, layers, feedback, data, opt, course, watch, rng, shuffle, rows,
         if whole:
             low, high = share(n, 1, team, me)
             _pass(theta, layers, feedback, batch, data, course, rng, start, low, high)
-            _see(layers, batch, data, course.order, start, low, high, team, me)
+            _see(layers, batch, data, course, start, low, high, team, me)
+            if watches:
+                listen(layers, batch, course.dropout, watch, low, high, me)
         else:
             grad = opt.grad[me]
             grad[:] = 0
             for begun in range(me * room, n, team.size * room):
                 size = min(room, n - begun)
                 _pass(theta, layers, feedback, batch, data, course, rng, start + begun, 0, size)
-                _see(layers, batch, data, course.order, start + begun, 0, size, team, me)
+                _see(layers, batch, data, course, start + begun, 0, size, team, me)
+                if watches:
+                    listen(layers, batch, course.dropout, watch, 0, size, me)
                 for l in range(1, L + 1):
-                    gradient(layers, batch, l, grad, kind(1), kind(1.0 / n), size, 0, layers.sizes[l])
+                    gradient(layers, batch, l, grad, kind(1), kind(1.0 / total), size, 0, layers.sizes[l])
         meet(team)
         for member in range(team.size):
             bad = min(bad, team.state[BAD + 8 * member])
@@ -249,13 +337,12 @@ def train(theta, layers, feedback, data, opt, course, watch, rng, shuffle, rows,
             break
         if me == 0:
             for member in range(team.size):
-                course.sums[0] += team.sums[member, 0]
+                course.sums[0] += team.sums[member, 0] * (n / total)
                 course.sums[1] += team.sums[member, 1]
-            if watch.rows.shape[0] > 0:  # then the buffers hold the whole batch
-                listen(layers, batch, watch, n)
-                seen = epoch * -(-samples // rows) + done
-                if seen % watch.every == 0:
-                    look(layers, batch, course.dropout, watch, seen // watch.every, n)
+            if course.penalty.size > 0 and l2 != 0:
+                course.sums[2] += n * 0.5 * l2 * _squares(theta, layers)
+            if watches:
+                write_down(layers, watch, team.size, epoch * -(-samples // rows) + done, n)
         t += 1
         eta = course.eta[epoch]
         if learns:
@@ -263,13 +350,13 @@ def train(theta, layers, feedback, data, opt, course, watch, rng, shuffle, rows,
                 part_from_weights(theta, layers, feedback, eta)
             meet(team)
         if at_once:
-            _learn_at_once(theta, layers, batch, opt, eta, n, team, me)
+            _learn_at_once(theta, layers, batch, l2, eta, n, total, team, me)
         else:
             if whole:
                 for l in range(1, L + 1):
                     first, last = share(layers.sizes[l], NEURONS, team, me)
-                    gradient(layers, batch, l, opt.grad[0], kind(0), kind(1.0 / n), n, first, last)
-            _learn(theta, layers, opt, eta, t, team, me)
+                    gradient(layers, batch, l, opt.grad[0], kind(0), kind(1.0 / total), n, first, last)
+            _learn(theta, layers, opt, l2, eta, t, team, me)
         if learns:
             meet(team)
             if me == 0:

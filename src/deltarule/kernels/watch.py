@@ -1,4 +1,8 @@
-"""What a training sees of the error in a step: the figures of the flow, from the step's own buffers."""
+"""What a training sees of the error in a step: the figures of the flow, from the step's own buffers.
+
+Each member of the team listens to its samples while their values are in its core's cache; member 0 then writes down
+what all have heard.
+"""
 
 from __future__ import annotations
 
@@ -6,83 +10,110 @@ import math
 
 import numpy as np
 
-from deltarule.kernels.compile import jit
+from deltarule.kernels.compile import jit, passage
+from deltarule.kernels.elementwise import GELU, OWN, SILU
+from deltarule.kernels.lengths import length
+from deltarule.kernels.products import column_sums
 
 COLUMNS = ("moved", "delta", "speed", "saturated", "dead")
 """For each layer: the root mean square over the batch of the length of moved^l and of delta^l, the norm of the
 mean delta^l, the share of units that are saturated and the share of neurons whose slope has long been 0."""
 MOVED, DELTA, SPEED, SATURATED, DEAD = range(5)
 
-
-@jit
-def _length(values, n):
-    """The root mean square over n rows of their length; values whose squares leave float64 are scaled first."""
-    total = 0.0
-    for i in range(values.size):
-        total += np.float64(values[i]) * np.float64(values[i])
-    if 1e-280 < total < 1e300:
-        return math.sqrt(total / n)
-    largest = 0.0
-    for i in range(values.size):
-        largest = max(largest, abs(np.float64(values[i])))
-    if largest == 0 or largest == math.inf:
-        return largest
-    total = 0.0
-    for i in range(values.size):
-        scaled = np.float64(values[i]) / largest
-        total += scaled * scaled
-    return largest * math.sqrt(total / n)
+FLAT, UNITS = 2, 3
+"""Where in `seen`, after the lengths of moved^l and delta^l, stands how many units are saturated, and of how many."""
 
 
 @jit
-def listen(layers, batch, watch, n):
-    """Count for each neuron the samples of the batches since its slope was last not 0, recorded or not.
-
-    Of a small batch alone nothing can be said: in a healthy ReLU layer most neurons are silent for one sample.
-    """
-    place = 0
+def _units(layers):
+    """How many neurons there are in the layers 1..L."""
+    count = 0
     for l in range(1, layers.sizes.size):
-        width, start = layers.sizes[l], batch.at[l]
-        heard = watch.scratch[:width]
-        heard[:] = 0
-        for i in range(n):
-            for j in range(width):
-                heard[j] = max(heard[j], abs(batch.slope[start + i * width + j]))
-        for j in range(width):
-            watch.silence[place + j] = 0 if heard[j] != 0 else watch.silence[place + j] + n
+        count += layers.sizes[l]
+    return count
+
+
+@passage
+def begin(layers, watch, me):
+    """Nothing is heard yet in this step."""
+    units = _units(layers)
+    watch.seen[me] = 0
+    watch.slopes[me * units : (me + 1) * units] = 0
+    watch.errors[me * units : (me + 1) * units] = 0
+
+
+@passage
+def listen(layers, batch, dropout, watch, low, high, me):
+    """Add to this step's figures those of the samples low..high of the pass that has just been made."""
+    one = batch.slope.dtype.type(1)
+    place = me * _units(layers)
+    for l in range(1, layers.sizes.size):
+        width = layers.sizes[l]
+        start, end = batch.at[l] + low * width, batch.at[l] + high * width
+        if layers.sigma[l] in (GELU, SILU, OWN):  # whose slopes may cancel
+            for i in range(start, end, width):
+                for j in range(width):
+                    watch.slopes[place + j] += abs(batch.slope[i + j])
+        else:
+            column_sums(batch.one, batch.packed, batch.slope, start, watch.slopes, place, one, one, high - low, width)
+        column_sums(batch.one, batch.packed, batch.delta, start, watch.errors, place, one, one, high - low, width)
         place += width
+        seen = watch.seen[me, l - 1]
+        seen[MOVED] = math.hypot(seen[MOVED], batch.length[l, MOVED])
+        seen[DELTA] = math.hypot(seen[DELTA], batch.length[l, DELTA])
+        if watch.limit[l] > 0:
+            flat, units = _saturated(batch.slope[start:end], watch.limit[l], dropout[l])
+            seen[FLAT] += flat
+            seen[UNITS] += units
 
 
 @jit
-def look(layers, batch, dropout, watch, row, n):
-    """One row of the record, from the buffers of the step before its update. Twin: :func:`deltarule.flow.flow_of`."""
-    L, place = layers.sizes.size - 1, 0
-    for l in range(1, L + 1):
-        width = layers.sizes[l]
-        start, end = batch.at[l], batch.at[l] + n * width
-        moved, delta, slope = batch.moved[start:end], batch.delta[start:end], batch.slope[start:end]
-        seen = watch.rows[row, :, l - 1]
-        seen[MOVED], seen[DELTA] = _length(moved, n), _length(delta, n)
-
-        limit = watch.limit[l] / (1 - dropout[l])  # a unit that dropout keeps has grown, and its slope with it
-        low = silent = 0
+def _saturated(slope, limit, dropout):
+    """How many units are saturated, and of how many: those that dropout has silenced do not count."""
+    one = slope.dtype.type(1)
+    zero = one - one
+    bound = slope.dtype.type(limit / (1 - dropout))  # a unit that dropout keeps has grown, and its slope with it
+    flat = units = zero
+    if dropout == 0:
         for i in range(slope.size):
-            low += slope[i] < limit
-            silent += slope[i] == 0
-        if dropout[l] == 0:
-            silent = 0
-        units = max(slope.size - silent, 1)
-        seen[SATURATED] = (low - silent) / units if limit > 0 else math.nan
+            flat += one if slope[i] < bound else zero
+        return np.float64(flat), np.float64(slope.size)
+    for i in range(slope.size):
+        flat += one if slope[i] < bound and slope[i] != zero else zero
+        units += one if slope[i] != zero else zero
+    return np.float64(flat), np.float64(units)
 
-        mean = watch.scratch[:width]
-        for j in range(width):
-            mean[j] = delta[j]
-        for i in range(1, n):
-            for j in range(width):
-                mean[j] += delta[i * width + j]
+
+@passage
+def write_down(layers, watch, members, step, n):
+    """What all members have heard in a step of n samples: who is silent, and every so often a row of the record.
+
+    A neuron's silence counts the samples of the batches since its slope was last not 0, recorded or not: of a small
+    batch alone nothing can be said, for in a healthy ReLU layer most neurons are silent for one sample.
+    Twin: :func:`deltarule.flow.flow_of`.
+    """
+    units, place = _units(layers), 0
+    due = step % watch.every == 0
+    for l in range(1, layers.sizes.size):
+        width = layers.sizes[l]
+        for member in range(1, members):
+            for j in range(place, place + width):
+                watch.slopes[j] += watch.slopes[member * units + j]
+                watch.errors[j] += watch.errors[member * units + j]
+            for k in (MOVED, DELTA):
+                watch.seen[0, l - 1, k] = math.hypot(watch.seen[0, l - 1, k], watch.seen[member, l - 1, k])
+            for k in (FLAT, UNITS):
+                watch.seen[0, l - 1, k] += watch.seen[member, l - 1, k]
         dead = 0
-        for j in range(width):
-            dead += watch.silence[place + j] >= watch.enough
+        for j in range(place, place + width):
+            watch.silence[j] = 0 if watch.slopes[j] != 0 else watch.silence[j] + n
+            dead += watch.silence[j] >= watch.enough
+        if due:
+            row = watch.rows[step // watch.every, :, l - 1]
+            row[MOVED] = watch.seen[0, l - 1, MOVED] / math.sqrt(n)
+            row[DELTA] = watch.seen[0, l - 1, DELTA] / math.sqrt(n)
+            row[SPEED] = length(watch.errors[place : place + width]) / n
+            flat, of = watch.seen[0, l - 1, FLAT], max(watch.seen[0, l - 1, UNITS], 1.0)
+            row[SATURATED] = flat / of if watch.limit[l] > 0 else math.nan
+            row[DEAD] = dead / width
         place += width
-        seen[SPEED] = _length(mean, 1) / n
-        seen[DEAD] = dead / width
