@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN = .venv/bin
 
-.PHONY: help setup demo test check mutants bench bench-sklearn book rules clean
+.PHONY: help setup demo test check mutants bench bench-lens bench-sklearn book rules clean
 
 help:
 	@echo "make demo    train on the embedded digits, show where the error goes, check it"
@@ -11,6 +11,7 @@ help:
 	@echo "make book    the book's MNIST results (DELTARULE_MNIST names the folder of its IDX files)"
 	@echo "make rules   the papers' settings for rules that replace the transpose, shortened (DELTARULE_MNIST)"
 	@echo "make bench   a step's time beside PyTorch's"
+	@echo "make bench-lens  what watching a PyTorch model costs, beside other ways"
 	@echo "make bench-sklearn   MLPClassifier and MLPRegressor beside scikit-learn's: weights, scores, time"
 
 # The stamp is new only when the installation went through.
@@ -44,6 +45,9 @@ rules: setup
 
 bench: setup
 	$(BIN)/python benchmarks/step.py $(BENCH_FLAGS)
+
+bench-lens: setup
+	$(BIN)/python benchmarks/lens.py $(BENCH_FLAGS)
 
 bench-sklearn: setup
 	$(BIN)/python benchmarks/estimators.py $(BENCH_FLAGS)

@@ -18,6 +18,7 @@ ORDER = [
     *("interop",),
     *("sklearn",),
     *("formula",),
+    *("lens",),
     *("explain", "walk"),
     *("check", "comparison"),
     *("training", "checkpoint", "predictions", "store"),
@@ -28,6 +29,7 @@ ORDER = [
     *("flow", "blame"),
     *("plots",),
     *("reports",),
+    *("paths",),
     *("remedies",),
     *("verdicts",),
     *("progress", "cores", "optimizers", "schedules", "inits", "data"),
@@ -71,6 +73,7 @@ def rooms() -> list[tuple[str, Path]]:
         *SRC.glob("*.py"),
         *(SRC / "kernels").glob("*.py"),
         *(SRC / "formula").glob("*.py"),
+        *(SRC / "lens").glob("*.py"),
         *(SRC / "sklearn").glob("*.py"),
     ]
     named = [(path.stem if path.parent == SRC else path.parent.name, path) for path in paths]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from deltarule import paths
 from deltarule.activations import ACTIVATIONS
 from deltarule.records import Record
 from deltarule.remedies import Remedy, layer_gain, with_remedies
@@ -42,9 +43,27 @@ class Move(Record):
         share of neurons whose slope is 0 for every sample.
     rule : str
         Of a move through the weights: the rule that made it, where that was not the transpose.
+    name, op, source : str
+        In a PyTorch model: the module's path, the operation ("linear", "relu", ...) and the line of the user's
+        code that called it, "file:line"; empty where it is not known.
+    to : tuple of int
+        In a PyTorch model: the rows that take the error on; -1 for what leaves the graph. Empty where the error
+        ends, because nothing but parameters and data lies below.
+    outs : tuple of float
+        How long a part each of these is handed. `norm_out` is the longest.
+    dtype : str
+        In a PyTorch model: in what the error arrives.
+    tiny : float or None
+        Of float16: the share of the values other than 0 that are too small to keep all their digits.
+
+    In a PyTorch model the norms are the lengths of whole gradients, that of a loss that is a mean over the batch
+    among them, and `step` is also one of "product" (of two activations), "normalisation", "addition", "shape",
+    "pooling", "loss", "parameter" (what is made of parameters alone), "compiled" and "other". Layers are its
+    modules with weights, counted from 1 in the order of the forward pass.
     """
 
     schema = "deltarule.move"
+    version = 2
 
     layer: int
     step: str
@@ -53,6 +72,18 @@ class Move(Record):
     saturated: float | None = None
     dead: float | None = None
     rule: str = "transpose"
+    name: str = ""
+    op: str = ""
+    source: str = ""
+    to: tuple[int, ...] = ()
+    outs: tuple[float, ...] = ()
+    dtype: str = ""
+    tiny: float | None = None
+
+    @property
+    def ends(self) -> bool:
+        """Whether the error goes no further: what is below are parameters and data. Then `norm_out` is NaN."""
+        return bool(self.op) and not self.to
 
     @property
     def gain(self) -> float:
@@ -75,6 +106,10 @@ class Flow(Record):
         Of layer 1..L.
     verdicts : tuple of Fault
         What is wrong, the most telling first; empty where the flow is healthy. See :mod:`deltarule.verdicts`.
+    unseen : tuple of str
+        In a PyTorch model: what could not be seen, and so is not judged.
+    scale : float
+        In a PyTorch model: what a gradient scaler multiplied the loss by. The norms are divided by it.
 
     Examples
     --------
@@ -91,20 +126,30 @@ class Flow(Record):
     """
 
     schema = "deltarule.flow"
+    version = 2
 
     rows: tuple[Move, ...]
     samples: int
     activations: tuple[str, ...]
     verdicts: tuple[Fault, ...] = ()
+    unseen: tuple[str, ...] = ()
+    scale: float = 1.0
+
+    @property
+    def of_model(self) -> bool:
+        """Whether this is the flow of a PyTorch model, whose rows make a graph."""
+        return any(move.op for move in self.rows)
 
     @property
     def L(self) -> int:
         """The number of the output layer."""
+        if self.of_model:
+            return max((move.layer + 1 for move in self.rows if move.step == "weights"), default=0)
         return len(self.activations)
 
     @property
     def verdict(self) -> str:
-        """ "vanishing", "exploding", "dead", "saturated", or "healthy"."""
+        """The word of the first verdict (see :class:`~deltarule.verdicts.Fault`), or "healthy"."""
         return self.verdicts[0].word if self.verdicts else "healthy"
 
     @property
@@ -116,6 +161,9 @@ class Flow(Record):
     @property
     def total(self) -> float:
         """|delta^1| / |delta^L|: the product of `gain(l)` over the layers."""
+        if self.of_model:
+            first, last = (paths.arriving(self.rows, l) for l in (1, self.L))
+            return first / last if last else math.nan
         return total_gain(self.rows)
 
     def gain(self, l: int, step: str | None = None) -> float:
@@ -134,7 +182,11 @@ class Flow(Record):
         layer 2: sigmoid x... (costs a factor ...), weights x...
         layer 1: sigmoid x... (costs a factor ...), weights x...
         from the cost to the input: x...
+
+        In a PyTorch model it follows the way on which most of the error comes to the first layer.
         """
+        if self.of_model:
+            return "\n".join(paths.budget(self.rows))
         lines = []
         for l in range(self.L, 0, -1):
             names = zip((self.activations[l - 1], "weights"), own_moves(self.rows, l), ("costs", "cost"), strict=True)

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deltarule.errors import MissingExtra, unknown
+from deltarule.paths import heaviest
+from deltarule.paths import label as named
 from deltarule.reports import GAIN, LOSS, move_label, spread
 
 if TYPE_CHECKING:
     from deltarule.comparison import Comparison
     from deltarule.flow import Flow
-    from deltarule.watched import Watched
+    from deltarule.watched import Watched, WatchedModel
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """The palette of Okabe and Ito (2008), which the colour-blind tell apart; line styles and marks help it."""
@@ -46,6 +48,8 @@ def endings() -> list[str]:
 
 def plot_flow(flow: Flow, ax: Any = None) -> Any:
     """The error's length from the cost to the input, one point a move; call it as ``flow.plot()``."""
+    if flow.of_model:
+        return plot_model(flow, ax)
     ax = new_axes(ax, min(max(6.4, 0.5 * len(flow.rows)), 40.0))
     norms = np.array([flow.rows[0].norm_in, *(move.norm_out for move in flow.rows)])
     at = np.arange(len(norms))
@@ -69,7 +73,41 @@ def plot_flow(flow: Flow, ax: Any = None) -> Any:
     return ax
 
 
-def plot_watched(watched: Watched, what: str = "delta", ax: Any = None) -> Any:
+KINDS = {
+    "weights": (GAIN, "s"),
+    "activation": (LOSS, "o"),
+    "normalisation": ("#009E73", "^"),
+    "addition": ("#CC79A7", "P"),
+}
+"""How the steps of a model's flow are marked; others are small and grey."""
+
+
+def plot_model(flow: Flow, ax: Any = None) -> Any:
+    """The error's length where it arrives, along the way on which most of it comes to the first layer."""
+    ends = [i for i, move in enumerate(flow.rows) if move.step == "weights" and move.layer == 0]
+    way = heaviest(flow.rows, max(ends, key=lambda i: flow.rows[i].norm_in) if ends else len(flow.rows) - 1)
+    way = [i for i in way if flow.rows[i].step != "shape"]
+    ax = new_axes(ax, min(max(6.4, 0.35 * len(way)), 40.0))
+    norms = np.array([flow.rows[i].norm_in for i in way])
+    drawn = np.where(np.isfinite(norms) & (norms > 0), norms, np.nan)
+    at = np.arange(len(way))
+    ax.plot(at, drawn, color="#888888", linewidth=1, zorder=1)
+    for step, (color, marker) in KINDS.items():
+        here = [k for k, i in enumerate(way) if flow.rows[i].step == step]
+        if here:
+            ax.plot(at[here], drawn[here], marker, color=color, label=f"into {step}", zorder=2)
+    if np.isfinite(drawn).any():
+        ax.set_yscale("log")
+    for k in np.flatnonzero(np.isnan(drawn)):  # a logarithm has no place for these
+        ax.annotate(f"{norms[k]:g}", (at[k], 0.02), xycoords=("data", "axes fraction"), ha="center", color=LOSS)
+    ax.set_xticks(at, [named(flow.rows[i]) for i in way], rotation=60, ha="right", fontsize="small")
+    ax.set_ylabel("length of the error that arrives")
+    ax.set_title(f"The error's way back: {flow.verdict}")
+    ax.legend()
+    return ax
+
+
+def plot_watched(watched: Watched | WatchedModel, what: str = "delta", ax: Any = None) -> Any:
     """One line a layer over the training steps; call it as ``watched.plot()``."""
     if what not in ("delta", "speed", "moved"):
         raise unknown("quantity to plot", what, ("delta", "speed", "moved"))
@@ -80,7 +118,7 @@ def plot_watched(watched: Watched, what: str = "delta", ax: Any = None) -> Any:
     for l in range(1, watched.L + 1):
         line = values[shown, l - 1]
         ax.plot(
-            watched.steps[shown],
+            np.asarray(watched.steps)[shown],
             np.where(line > 0, line, np.nan),
             linestyle=STYLES[(l - 1) // len(COLORS) % len(STYLES)],
             marker=MARKERS[(l - 1) % len(MARKERS)],

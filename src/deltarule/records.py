@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any, ClassVar, Self, overload
 
 import numpy as np
@@ -130,6 +130,8 @@ class Record:
 
     schema: ClassVar[str]
     version: ClassVar[int] = 1
+    oldest: ClassVar[int] = 1
+    """The first version that can still be read: what it lacks has a default."""
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
@@ -147,16 +149,17 @@ class Record:
         if not isinstance(given, dict):
             raise BadFile(f"expected a record of schema {cls.schema!r}, got {type(given).__name__}")
         came = (given.get("schema"), given.get("version"))
-        if came != (cls.schema, cls.version):
+        if came[0] != cls.schema or came[1] not in range(cls.oldest, cls.version + 1):
             raise BadFile(
                 f"expected a record of schema {cls.schema!r} version {cls.version}, got {came[0]!r} version {came[1]}"
             )
-        names = [field.name for field in fields(cls)]  # type: ignore[arg-type]
-        missing = [name for name in names if name not in given]
+        known = fields(cls)  # type: ignore[arg-type]
+        old = came[1] != cls.version
+        missing = [one.name for one in known if one.name not in given and not (old and one.default is not MISSING)]
         if missing:
             raise BadFile(f"the {cls.schema} record lacks {', '.join(missing)}")
         try:
-            return cls(**{name: _decode(given[name]) for name in names})
+            return cls(**{one.name: _decode(given[one.name]) for one in known if one.name in given})
         except BadFile:
             raise
         except (KeyError, TypeError, ValueError) as error:

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from deltarule.paths import label, shares, where
 from deltarule.records import text_table
 
 if TYPE_CHECKING:
     from deltarule.flow import Flow, Move
-    from deltarule.watched import Watched
+    from deltarule.watched import Watched, WatchedModel
 
 MARKS = 10
 """The length of the longest half of a bar. One mark is a factor of the square root of 2, or more where the largest
@@ -43,6 +44,14 @@ CARRIERS = {
 """How a rule carries the error from layer l to the one below, as a formula; by a matrix B of its own, if not here."""
 
 HEAD = ["layer", "move", "norm in", "norm out", "gain", "saturated", "dead"]
+
+MODEL_HEAD = ["layer", "operation", "norm in", "norm out", "gain", "flat", "dead", "parts"]
+
+MODEL_ROWS = 40
+"""As many operations of a model are shown: those that change the error most, and those that a verdict names."""
+
+PLAIN = 0.05
+"""An operation that only reshapes or adds, or has a gain this near to 1, is not shown where there are too many."""
 
 
 def in_color(wanted: bool | None) -> bool:
@@ -69,8 +78,53 @@ def move_label(move: Move, activations: Sequence[str]) -> str:
     return CARRIERS.get(move.rule, "B^T").format(l=move.layer + 1)
 
 
+def shown(flow: Flow) -> list[int]:
+    """The rows that the table has: all of a network of ours; of a model those that say something."""
+    if not flow.of_model:
+        return list(range(len(flow.rows)))
+    meets = {i for i, parts in enumerate(shares(flow.rows)) if len(parts) > 1}
+    named = {(fault.name, fault.layer, fault.step) for fault in flow.verdicts}
+    weight = {}
+    for i, move in enumerate(flow.rows):
+        told = (move.name, move.layer, move.step) in named
+        flat = max(move.saturated or 0.0, move.dead or 0.0)
+        change = abs(_log2(move.gain))
+        if told or move.step == "weights" or i in meets or change > PLAIN or flat > PLAIN:
+            weight[i] = math.inf if told else change + 4 * flat + (1.0 if move.step == "weights" else 0.0)
+    most = sorted(weight, key=lambda i: (-weight[i], i))[:MODEL_ROWS]
+    return sorted(most)
+
+
+def model_cells(flow: Flow) -> list[list[str]]:
+    """The table of a model's flow as text, under :data:`MODEL_HEAD`.
+
+    "parts" are the shares of those that hand the error over, where there are several: the branches of a residual
+    block, the heads of a model.
+    """
+    table, parts = [], shares(flow.rows)
+    for i in shown(flow):
+        move = flow.rows[i]
+        flat = ["" if share is None else f"{100 * share:.0f}%" for share in (move.saturated, move.dead)]
+        out = ["", ""] if move.ends else [f"{move.norm_out:.3g}", f"{move.gain:.3g}"]
+        met = (
+            [f"{100 * share:.0f}% {label(flow.rows[source])}" for source, share in parts[i]]
+            if len(parts[i]) > 1
+            else []
+        )
+        met = met[:3] + ([f"{len(met) - 3} more"] if len(met) > 3 else [])
+        table.append([str(move.layer), where(move), f"{move.norm_in:.3g}", *out, *flat, ", ".join(met)])
+    return table
+
+
+def heads(flow: Flow) -> list[str]:
+    """The head of a flow's table, without the columns that would be empty."""
+    return MODEL_HEAD if flow.of_model else HEAD
+
+
 def cells(flow: Flow) -> list[list[str]]:
-    """The table of a flow as text, under :data:`HEAD`."""
+    """The table of a flow as text, under :func:`heads`."""
+    if flow.of_model:
+        return model_cells(flow)
     table = []
     for move in flow.rows:
         shares = ["" if share is None else f"{100 * share:.0f}%" for share in (move.saturated, move.dead)]
@@ -81,7 +135,7 @@ def cells(flow: Flow) -> list[list[str]]:
 
 def bars(flow: Flow, most: int = MARKS) -> tuple[list[int], float]:
     """The marks of each move, at most so many and negative for a loss, and the factor that a mark stands for."""
-    logs = [_log2(move.gain) for move in flow.rows]
+    logs = [_log2(flow.rows[i].gain) for i in shown(flow)]
     unit = max(0.5, max((abs(one) for one in logs if math.isfinite(one)), default=0.0) / most)
     return [round(max(-most, min(most, one / unit))) for one in logs], 2.0**unit
 
@@ -93,25 +147,52 @@ def _log2(gain: float) -> float:
     return math.log2(gain) if gain > 0 else -math.inf
 
 
+def _filled(head: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """A model's table without the columns in which nothing stands; others as they are."""
+    if head is HEAD:
+        return head, rows
+    kept = [i for i in range(len(head)) if any(row[i] for row in rows)]
+    return [head[i] for i in kept], [[row[i] for i in kept] for row in rows]
+
+
 def summary(flow: Flow) -> list[tuple[str, str]]:
     """The lines under the table, each with its style: the total, the verdicts, the remedies."""
     lines = [(f"delta^1 is {flow.total:.3g} times delta^{flow.L}", "")] if math.isfinite(flow.total) else []
-    if flow.rows[0].norm_in == 0:
+    if flow.of_model:
+        lines = _model_lines(flow)
+    elif flow.rows[0].norm_in == 0:
         lines.append(("There is no error: dC/da is 0 for every sample.", ""))
     if not flow.verdicts:
         return [*lines, ("verdict: healthy", "bold green")]
-    lines += [(f"{'verdict: ' if i == 0 else ''}{fault.word}: {fault.why}.", "bold red")
-              for i, fault in enumerate(flow.verdicts)]  # fmt: skip
+    for i, fault in enumerate(flow.verdicts):
+        lines.append((f"{'verdict: ' if i == 0 else ''}{fault.word}: {fault.why}.", "bold red"))
+        if fault.advice:
+            lines.append((f"  what to do: {fault.advice}.", ""))
     if flow.remedy is not None:
         lines.append(("remedy (flow.remedy.apply(net)), with each layer's gain now -> as predicted:", "bold"))
         lines += [(f"  {change}", "") for change in flow.remedy.changes]
     return lines
 
 
+def _model_lines(flow: Flow) -> list[tuple[str, str]]:
+    """Under a model's table: what is not in it, how the layers compare, and what could not be seen."""
+    left = len(flow.rows) - len(shown(flow))
+    lines = (
+        [(f"{left} more operations change its length by less, or only its shape (flow.rows has all)", "")]
+        if left
+        else []
+    )
+    if flow.L > 1 and math.isfinite(flow.total):
+        lines.append((f"the error that arrives at layer 1 is {flow.total:.3g} times that at layer {flow.L}", ""))
+    if flow.scale != 1:
+        lines.append((f"lengths are those of the loss before the gradient scaler's factor {flow.scale:g}", ""))
+    return [*lines, *((f"not seen: {what}", "dim") for what in flow.unseen)]
+
+
 def flow_text(flow: Flow, color: bool | None) -> str:
     """The report of a flow; call it as ``flow.report()``."""
     paint = painter(in_color(color))
-    lines = text_table(HEAD, cells(flow)).splitlines()
+    lines = text_table(*_filled(heads(flow), cells(flow))).splitlines()
     width = max(len(line) for line in lines)
     room = shutil.get_terminal_size().columns if sys.stdout.isatty() else math.inf
     marks, factor = bars(flow, max(1, int(min(MARKS, (room - width - 3) // 2))))
@@ -130,9 +211,10 @@ def flow_text(flow: Flow, color: bool | None) -> str:
 def flow_html(flow: Flow) -> str:
     """The report of a flow as a table with bars; no script, no style but its own."""
     marks, _ = bars(flow)
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in [*HEAD, ""])
     body = []
-    for row, n in zip(cells(flow), marks, strict=True):
+    names, rows = _filled(heads(flow), cells(flow))
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in [*names, ""])
+    for row, n in zip(rows, marks, strict=True):
         texts = "".join(
             f'<td style="text-align:{"left" if i == 1 else "right"}">{html.escape(text)}</td>'
             for i, text in enumerate(row)
@@ -166,7 +248,7 @@ def spread(count: int, most: int) -> npt.NDArray[np.int64]:
     return np.unique(np.linspace(0, max(count - 1, 0), min(count, most)).round().astype(np.int64))
 
 
-def watched_html(watched: Watched) -> str:
+def watched_html(watched: Watched | WatchedModel) -> str:
     """The table of a watched training."""
     head, rows = watched.table()
     top = "".join(f"<th>{html.escape(name)}</th>" for name in head)

@@ -45,7 +45,8 @@ class Fault(Record):
     Attributes
     ----------
     word : "vanishing", "exploding", "dead" or "saturated"
-        An error that becomes exactly 0 is vanishing (or dead), one that is infinite or NaN is exploding.
+        An error that becomes exactly 0 is vanishing (or dead), one that is infinite or NaN is exploding. In a
+        PyTorch model also "underflow", "residual", "detached" and "frozen"; see :mod:`deltarule.lens.faults`.
     layer, step : int, "weights" or "activation"
         The move, as in :class:`~deltarule.flow.Move`: weights arrive at layer l through W^{l+1}. Of several
         layers with the same fault the worst.
@@ -53,18 +54,28 @@ class Fault(Record):
         The numbers, in a sentence.
     remedy : Remedy or None
         What mends it; None where it is not known, or where the remedies of the other faults do.
+    name, source : str
+        In a PyTorch model: the module's path, and the line of the code that called the operation.
+    advice : str
+        In a PyTorch model: what to do, in words and code.
     """
 
     schema = "deltarule.fault"
+    version = 2
 
     word: str
     layer: int
     step: str
     why: str
     remedy: Remedy | None = None
+    name: str = ""
+    source: str = ""
+    advice: str = ""
 
     def __str__(self) -> str:
         text = f"{self.word}: {self.why}."
+        if self.advice:
+            return f"{text}\nwhat to do: {self.advice}."
         return text if self.remedy is None else f"{text}\nremedy, with the layer's gain as predicted:\n{self.remedy}"
 
     __repr__ = __str__

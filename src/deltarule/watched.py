@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from deltarule.errors import BadInput, NoSuchLayer
+from deltarule.errors import BadFile, BadInput, NoSuchLayer
 from deltarule.flow import Flow, Move
 from deltarule.records import Record, text_table
 from deltarule.reports import spread
@@ -160,3 +162,120 @@ def _ratio(after: Array, before: Array) -> Array:
     ratio = np.full(after.shape, np.nan)
     np.divide(after, before, out=ratio, where=before != 0)
     return ratio
+
+
+@dataclass(frozen=True)
+class WatchedModel(Record):
+    """What a watch saw of a PyTorch model while it trained: the flow of each recorded backward pass.
+
+    Attributes
+    ----------
+    steps : tuple of int
+        The numbers of the recorded passes, from 1.
+    every : int
+        Each so many-th was recorded.
+    flows : tuple of Flow
+        One a pass.
+    """
+
+    schema = "deltarule.watched_model"
+
+    steps: tuple[int, ...]
+    every: int
+    flows: tuple[Flow, ...]
+
+    def __post_init__(self) -> None:
+        """Raises BadInput, a ValueError, where there is not one step a flow."""
+        if len(self.steps) != len(self.flows):
+            raise BadInput(f"{len(self.steps)} steps for {len(self.flows)} flows; expected one each")
+
+    def __len__(self) -> int:
+        return len(self.flows)
+
+    def at(self, i: int) -> Flow:
+        """The flow of the i-th recorded pass."""
+        return self.flows[i]
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names of the modules with weights, in the order of the forward pass, of all forms that it took."""
+        found: dict[str, int] = {}
+        for flow in self.flows:
+            for move in flow.rows:
+                if move.step == "weights":
+                    found.setdefault(move.name or move.op, move.layer)
+        return tuple(sorted(found, key=lambda name: found[name]))
+
+    @property
+    def L(self) -> int:
+        """How many modules with weights there are."""
+        return len(self.layers)
+
+    @property
+    def activations(self) -> tuple[str, ...]:
+        """What stands beside a layer's number where it is drawn: here its name."""
+        return self.layers
+
+    @property
+    def delta(self) -> Array:
+        """(K, L): the length of the error that arrives at each module's weights; NaN where it took no part."""
+        place = {name: l for l, name in enumerate(self.layers)}
+        squares = np.full((len(self), self.L), np.nan)
+        for k, flow in enumerate(self.flows):
+            for move in flow.rows:
+                if move.step == "weights":
+                    l = place[move.name or move.op]
+                    squares[k, l] = np.hypot(0.0 if np.isnan(squares[k, l]) else squares[k, l], move.norm_in)
+        return squares
+
+    def about(self) -> str:
+        """What this is, in a line."""
+        return f"The flow at {len(self)} backward passes, every {self.every}"
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Head and rows of the first, the last and about ten passes between: |delta| of six layers, the verdict."""
+        shown = spread(self.L, 6)
+        rows, delta = [], self.delta
+        for i in spread(len(self), SHOWN):
+            lengths = [f"{delta[i, l]:.3g}" for l in shown]
+            rows.append([str(self.steps[i]), *lengths, f"{self.flows[i].total:.3g}", self.flows[i].verdict])
+        return ["step", *(self.layers[l] for l in shown), "first / last", "verdict"], rows
+
+    def __str__(self) -> str:
+        if not self.flows:
+            return f"{self.about()}: nothing recorded"
+        return f"{self.about()}: |delta| by layer, the verdict\n{text_table(*self.table())}"
+
+    __repr__ = __str__
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the length of each module's error over the passes on a log axis; return Matplotlib's Axes.
+
+        Raises MissingExtra without Matplotlib: ``pip install "deltarule[plot]"``.
+        """
+        from deltarule.plots import plot_watched
+
+        return plot_watched(self, "delta", ax)
+
+    def _repr_html_(self) -> str:
+        from deltarule.reports import watched_html
+
+        return watched_html(self)
+
+    def save(self, path: str | Path) -> None:
+        """Write it as JSON, whole or not at all."""
+        path = Path(path)
+        part = path.with_name(path.name + ".part")
+        part.write_text(json.dumps(self.to_dict(), separators=(",", ":")), encoding="utf-8")
+        part.replace(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read it back. Raises BadFile where that is no such record."""
+        try:
+            given = json.loads(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise BadFile(f"{path} is not there") from error
+        except (OSError, UnicodeDecodeError, ValueError) as error:
+            raise BadFile(f"{path} is no record of a watch ({type(error).__name__}: {error})") from error
+        return cls.from_dict(given)

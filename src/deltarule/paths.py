@@ -1,0 +1,80 @@
+"""Ways through a flow that branches: who hands the error to whom, and how much of it.
+
+Where two operations used the same value, the errors of both arrive there and are added up. The share of each is
+its length over the sum of their lengths. Along any one way the logarithms of the gains, and of what is lost or
+won where parts are added up, sum to that of the whole.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from deltarule.flow import Move
+
+
+def sources(rows: Sequence[Move]) -> list[list[tuple[int, float]]]:
+    """By row: the rows that hand it error, and how long a part each hands over."""
+    found: list[list[tuple[int, float]]] = [[] for _ in rows]
+    for i, move in enumerate(rows):
+        for child, part in zip(move.to, move.outs, strict=True):
+            if child >= 0:
+                found[child].append((i, part))
+    return found
+
+
+def shares(rows: Sequence[Move]) -> list[list[tuple[int, float]]]:
+    """By row: the rows that hand it error, and the share of each; they add up to 1."""
+    found = []
+    for parts in sources(rows):
+        whole = math.fsum(part for _, part in parts)
+        found.append([(i, part / whole if whole else math.nan) for i, part in parts])
+    return found
+
+
+def heaviest(rows: Sequence[Move], to: int) -> list[int]:
+    """The rows from the loss to this one, at each meeting of ways by the one that hands over most."""
+    from_where = sources(rows)
+    way = [to]
+    while from_where[way[-1]]:
+        before = max(from_where[way[-1]], key=lambda one: one[1] if one[1] == one[1] else math.inf)
+        way.append(before[0])
+    return way[::-1]
+
+
+def arriving(rows: Sequence[Move], l: int) -> float:
+    """How long the error is that arrives at layer l's weights: |delta^l|; of one used several times, together."""
+    return math.hypot(*(move.norm_in for move in rows if move.step == "weights" and move.layer == l - 1))
+
+
+def label(move: Move) -> str:
+    """An operation in words: layers.3 (linear); relu after layers.2."""
+    if move.name.startswith("after "):
+        return f"{move.op} {move.name}"
+    return f"{move.name} ({move.op})" if move.name else move.op
+
+
+def where(move: Move) -> str:
+    """The same with the line of the code, where that is known."""
+    return f"{label(move)} at {move.source}" if move.source else label(move)
+
+
+def budget(rows: Sequence[Move]) -> list[str]:
+    """Along the heaviest way to the first layer: each operation's factor, and what is left."""
+    ends = [i for i, move in enumerate(rows) if move.step == "weights" and move.layer == 0] or [len(rows) - 1]
+    way = heaviest(rows, max(ends, key=lambda i: rows[i].norm_in))
+    lines, start = [], rows[way[0]].norm_in
+    for here, after in itertools.pairwise(way):
+        move = rows[here]
+        part = max(out for child, out in zip(move.to, move.outs, strict=True) if child == after)
+        if move.norm_in and abs(math.log(part / move.norm_in) if part else math.inf) > 1e-3:
+            lines.append(f"{label(move)}: x{part / move.norm_in:.3g}")
+        if part and abs(math.log(rows[after].norm_in / part) if rows[after].norm_in else math.inf) > 1e-3:
+            lines.append(
+                f"  where it meets other parts, before {label(rows[after])}: x{rows[after].norm_in / part:.3g}"
+            )
+    total = rows[way[-1]].norm_in / start if start else math.nan
+    return [*lines, f"from {label(rows[way[0]])} to {label(rows[way[-1]])}: x{total:.3g}"]
