@@ -61,7 +61,7 @@ def _patch() -> None:
     scaler = torch.amp.GradScaler
     if scaler.scale is not _scale:
         _before["scale"] = scaler.scale
-        scaler.scale = _scale  # type: ignore[method-assign]
+        scaler.scale = _scale
 
 
 def _restore() -> None:
@@ -69,7 +69,7 @@ def _restore() -> None:
     if getattr(autograd, NAME) is _run:
         setattr(autograd, NAME, _before.pop("run"))
     if torch.amp.GradScaler.scale is _scale:
-        torch.amp.GradScaler.scale = _before.pop("scale")  # type: ignore[method-assign]
+        torch.amp.GradScaler.scale = _before.pop("scale")
     _scaled.clear()
 
 

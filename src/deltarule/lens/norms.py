@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-Number = float | Tensor
+Number: TypeAlias = float | Tensor
 """A figure, or the place on a device where it will be."""
 
 SAFE = (1e-15, 1e15)
