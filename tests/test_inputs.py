@@ -272,6 +272,11 @@ def test_what_is_no_name_at_all_is_refused_with_the_names(option, given):
     refused(lambda: network(**{option: given}), known, repr(given) if option != "dtype" else str(given))
 
 
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps", None])
+def test_another_device_is_refused_with_the_way_through_pytorch(device):
+    refused(lambda: network(device=device), repr(device), "device='cpu'", "deltarule.interop.to_torch(net)")
+
+
 @pytest.mark.parametrize("option", ["optimizer", "schedule"])
 @pytest.mark.parametrize("given", [3, [], dr.SGD, dr.Cosine, ""], ids=repr)
 def test_an_optimizer_or_schedule_that_is_none_is_refused(option, given):

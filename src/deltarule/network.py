@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from deltarule import edits, inputs
+from deltarule import cores, edits, inputs
 from deltarule.activations import Activation, activation
 from deltarule.calls import raise_kept
 from deltarule.costs import check_pair
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 DTYPES = ("float32", "float64")
 PREDICT_ROWS = 256
+PREDICT_SHARE = 20_000_000
+"""A thread's least part of a prediction, in multiply-adds: to start one costs some ten microseconds."""
 MOST_WEIGHTS = 2**48
 
 
@@ -67,6 +70,8 @@ class Network:
     dtype : "float32" or "float64"
     seed : int or None
         Of the generator for the weights and for training; the same seed gives the same bits.
+    device : "cpu"
+        There is no other yet; the error for one says how to train the same network on a GPU.
 
     Attributes
     ----------
@@ -99,7 +104,14 @@ class Network:
         init: str = "auto",
         dtype: Any = "float32",
         seed: int | None = None,
+        device: str = "cpu",
     ) -> None:
+        if device != "cpu":
+            raise BadInput(
+                f"device is {device!r}; deltarule computes on the processor, device='cpu'. For a GPU, "
+                "deltarule.interop.to_torch(net) gives the same network to PyTorch, from_torch takes it back, and "
+                "deltarule.lens watches its error there"
+            )
         self.sizes = _checked_sizes(sizes)
         self.L = len(self.sizes) - 1
         self.activations = ByLayer(_activations(activation, output, self.L))
@@ -193,9 +205,23 @@ class Network:
         labels, values = (np.empty(0, np.int64), np.empty((0, width), self.dtype)) if y is None else y[:2]
         x, labels, values = (layout.readable(part) for part in (x, labels, values))
         data = layout.Data(x, labels, values, np.empty(0, self.dtype))
-        if buffers is None:
-            buffers = layout.batch(self.sizes, min(N, PREDICT_ROWS), self.dtype)
-        predict(self.theta, self._layers, buffers, data, out, cost)
+
+        def some(first: int, last: int) -> None:
+            """The rows from first to last, in buffers of their own where none are given."""
+            room = buffers or layout.batch(self.sizes, min(last - first, PREDICT_ROWS), self.dtype)
+            part = data._replace(x=x[first:last], labels=labels[first:last], targets=values[first:last])
+            predict(self.theta, self._layers, room, part, out[first:last], cost[first:last])
+
+        members = min(cores.cores(), N * sum(W.size for W in self.W) // PREDICT_SHARE) if buffers is None else 1
+        if members < 2:
+            some(0, N)
+        else:
+            borders = [N * i // members for i in range(members + 1)]
+            with ThreadPoolExecutor(members - 1) as pool:
+                others = [pool.submit(some, *pair) for pair in pairwise(borders[:-1])]
+                some(*borders[-2:])
+                for other in others:
+                    other.result()
         return out, cost
 
     def classify(self, x: Any) -> Array:
