@@ -69,13 +69,7 @@ def imports(path: Path, everywhere: bool) -> set[str]:
 
 
 def rooms() -> list[tuple[str, Path]]:
-    paths = [
-        *SRC.glob("*.py"),
-        *(SRC / "kernels").glob("*.py"),
-        *(SRC / "formula").glob("*.py"),
-        *(SRC / "lens").glob("*.py"),
-        *(SRC / "sklearn").glob("*.py"),
-    ]
+    paths = [*SRC.glob("*.py"), *SRC.glob("*/*.py")]
     named = [(path.stem if path.parent == SRC else path.parent.name, path) for path in paths]
     return [(room, path) for room, path in named if room != "__init__"]
 

@@ -1,4 +1,4 @@
-"""What a training keeps in memory: the parameters, the optimiser's state, one batch's values; of the data, no copy."""
+"""What a training keeps in memory: the parameters, the optimiser's state, a batch; and no copy of the data."""
 
 from __future__ import annotations
 

@@ -84,15 +84,15 @@ def bias_gradient(layers, batch, l, G, G_at, keep, scale, n):
 
 
 @jit
-def gradient(layers, batch, l, grad, keep, scale, n, first, last):
+def gradient(layers, batch, l, grad, keep, scale, n, first, last, biases):
     """grad = keep grad + scale dC/dW^l and dC/db^l, summed over n samples, in their places in the flat `grad`.
 
-    Of W^l for the neurons first..last, and of all biases with the first of them.
+    Of W^l for the neurons first..last, and, where `biases` is true, of all of b^l.
     """
     sizes, at = layers.sizes, batch.at
     weight_gradient(batch.packed, batch.delta, at[l], batch.a, at[l - 1], grad, layers.W_at[l], keep, scale,
                     n, sizes[l], sizes[l - 1], first, last)  # BP4  # fmt: skip
-    if first == 0:
+    if biases:
         bias_gradient(layers, batch, l, grad, layers.b_at[l], keep, scale, n)
 
 
@@ -115,7 +115,7 @@ def backprop(theta, layers, feedback, batch, grad, top):
                     n, layers.sizes[1], layers.sizes[0])  # dC/da^0: what the error says of the input  # fmt: skip
     zero, scale = grad.dtype.type(0), grad.dtype.type(1.0 / n)
     for l in range(1, L + 1):
-        gradient(layers, batch, l, grad, zero, scale, n, 0, layers.sizes[l])
+        gradient(layers, batch, l, grad, zero, scale, n, 0, layers.sizes[l], True)
 
 
 @jit

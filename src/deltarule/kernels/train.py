@@ -329,7 +329,7 @@ def train(theta, layers, feedback, data, opt, course, watch, rng, shuffle, rows,
                 if watches:
                     listen(layers, batch, course.dropout, watch, 0, size, me)
                 for l in range(1, L + 1):
-                    gradient(layers, batch, l, grad, kind(1), kind(1.0 / total), size, 0, layers.sizes[l])
+                    gradient(layers, batch, l, grad, kind(1), kind(1.0 / total), size, 0, layers.sizes[l], True)
         meet(team)
         for member in range(team.size):
             bad = min(bad, team.state[BAD + 8 * member])
@@ -355,7 +355,7 @@ def train(theta, layers, feedback, data, opt, course, watch, rng, shuffle, rows,
             if whole:
                 for l in range(1, L + 1):
                     first, last = share(layers.sizes[l], NEURONS, team, me)
-                    gradient(layers, batch, l, opt.grad[0], kind(0), kind(1.0 / total), n, first, last)
+                    gradient(layers, batch, l, opt.grad[0], kind(0), kind(1.0 / total), n, first, last, me == 0)
             _learn(theta, layers, opt, l2, eta, t, team, me)
         if learns:
             meet(team)
