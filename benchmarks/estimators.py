@@ -81,6 +81,8 @@ def measured(kind: str, parts: list[np.ndarray], setting: dict[str, Any], seeds:
     for seed in range(seeds):
         for side, module in enumerate((sklearn.neural_network, deltarule.sklearn)):
             model = getattr(module, kind)(**setting, max_iter=epochs, random_state=seed)
+            if seeds > 1:
+                time.sleep(0.1)  # BLAS's threads of the side before spin on for a while before they sleep
             started = time.perf_counter()
             model.fit(X, y)
             seconds[side].append(time.perf_counter() - started)

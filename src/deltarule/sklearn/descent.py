@@ -22,7 +22,7 @@ from deltarule.network import Network
 from deltarule.sklearn.callbacks import EpochCallbacks
 from deltarule.sklearn.solvers import Solver
 from deltarule.sklearn.validation import Held
-from deltarule.training import CALL_SECONDS, PART_BYTES, Training, settings_for
+from deltarule.training import CALL_SECONDS, Training, settings_for
 
 Array = npt.NDArray[Any]
 
@@ -31,10 +31,6 @@ FIRST_AHEAD = 8
 
 MOST_AHEAD = 1 << 20
 """The most numbers of samples that are drawn ahead."""
-
-LEAST_SHARED = 1000
-"""A small network shares a step among threads from so many samples on: the digits with scikit-learn's defaults,
-in batches of 200, take 88 ms for 60 epochs in one thread and 140 in two."""
 
 PART_NUMBERS = 1 << 22
 """So many numbers of sparse samples are made dense at once, or a batch of them."""
@@ -59,7 +55,7 @@ def prepared(
         shuffle=False,
         progress=False,
         checkpoint=None,
-        threads=estimator.threads or (1 if rows < LEAST_SHARED and net.theta.nbytes <= PART_BYTES else None),
+        threads=estimator.threads,
     )
     training = Training(net, x, np.ascontiguousarray(y, net.dtype), None, settings)
     training.optimiser = training.optimiser._replace(shared_l2=True)
