@@ -158,3 +158,25 @@ def test_bad_arguments_are_refused():
         dr.check(net, [[1, 2]], [0], weights="some")
     with pytest.raises(dr.BadInput, match="row"):
         dr.check(net, [[1, np.nan]], [0])
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(
+    ("hidden", "output", "cost"),
+    [
+        ("sigmoid", "sigmoid", "cross_entropy"),
+        ("relu", "softmax", "log_likelihood"),
+        ("tanh", "identity", "quadratic"),
+    ],
+)
+def test_a_network_that_has_learned_all_but_all_is_not_called_wrong(hidden, output, cost, dtype):
+    """Its errors are as small as the rounding of a - y, and so is what a nudge changes of the cost."""
+    x, y = dr.data.digits().train
+    net = dr.Network([64, 16, 10], hidden, output, cost, seed=1, dtype=dtype)
+    net.fit(x[:60], y[:60], epochs=3000, batch_size=60, optimizer=dr.Adam(0.01))
+    report = dr.check(net, x[:60], y[:60])
+    assert np.abs(net.backprop(x[:60], y[:60]).delta[2]).max() < 0.1
+    assert report.ok, str(report)
+    values = np.eye(10)[y[:60]]
+    wrong = with_layer(net.backprop(x[:60], y[:60]), "delta", 1, lambda d: d * 1.01)  # what is wrong still is
+    assert not judge(net, wrong, x[:60], values, "auto", None, 0).ok

@@ -127,6 +127,9 @@ class Measured:
         self.sigma = [net.output, *net.activations]  # entry 0 is not used
         self.y = y.astype(np.float64)
         self.z, self.a = reference.forward(self.W, self.b, self.sigma, x.astype(np.float64))
+        # ln sum e^z less z_y: where little is left of it, what is lost goes by the z that cancel.
+        cancels = net.output.name == "softmax" and net.cost.name == "log_likelihood"
+        self.lost = np.abs(self.z[net.L]).max(axis=1) if cancels else np.zeros(len(x))
 
     def cost_from(self, l: int, z: Array) -> tuple[Array, Array]:
         """C of each row given z^l, and on which side of every kink it was computed."""
@@ -157,7 +160,7 @@ class Measured:
             def at(h: float, nudge: Array = nudge) -> tuple[Array, Array]:
                 return self.cost_from(l, self.z[l] + h * nudge)
 
-            parts.append(derivative(at))
+            parts.append(derivative(at, self.lost))
         return tuple(np.concatenate(part).T for part in zip(*parts, strict=True))  # type: ignore[return-value]
 
     def along(self, l: int, dz: Array) -> tuple[Array, Array, Array]:
@@ -167,16 +170,16 @@ class Measured:
             cost, sides = self.cost_from(l, self.z[l] + h * dz)
             return cost.mean(axis=1), sides.reshape(len(sides), -1)
 
-        return derivative(at)
+        return derivative(at, self.lost.mean())
 
 
-def derivative(at: Callable[[float], tuple[Array, Array]]) -> tuple[Array, Array, Array]:
+def derivative(at: Callable[[float], tuple[Array, Array]], lost: Any = 0.0) -> tuple[Array, Array, Array]:
     """f'(0) by central differences at shrinking steps, extrapolated to a step of zero.
 
-    `at(h)` gives f and the sides of all kinks. Returns the derivative, its uncertainty, and where even the
-    smallest steps cross a kink. Richardson's table T[i][m] = (c^m T[i][m-1] - T[i-1][m-1]) / (c^m - 1) with
-    c = SHRINK^2 removes the error's even powers of h one after another; the entry whose neighbours agree best
-    is taken (Ridders 1982).
+    `at(h)` gives f and the sides of all kinks; `lost` is the size of what cancels within f. Returns the derivative,
+    its uncertainty, and where even the smallest steps cross a kink. Richardson's table
+    T[i][m] = (c^m T[i][m-1] - T[i-1][m-1]) / (c^m - 1) with c = SHRINK^2 removes the error's even powers of h one
+    after another; the entry whose neighbours agree best is taken (Ridders 1982).
     """
     before: list[tuple[Array, Array]] = []
     for level in range(LEVELS):
@@ -185,7 +188,7 @@ def derivative(at: Callable[[float], tuple[Array, Array]]) -> tuple[Array, Array
         row = [((up - down) / (2 * h), (side_up == side_down).all(axis=-1))]  # value, and no kink crossed
         if level == 0:
             best, spread = row[0][0], np.full(up.shape, np.inf)
-        noise = 4 * np.finfo(np.float64).eps * (np.abs(up) + np.abs(down)) / h
+        noise = 4 * np.finfo(np.float64).eps * (np.abs(up) + np.abs(down) + lost) / h
         for m, (larger, larger_clear) in enumerate(before, 1):
             smaller, clear = row[-1]
             c = SHRINK ** (2 * m)
@@ -247,6 +250,7 @@ def judge(
     measured = Measured(net, x, y)
     rng = np.random.default_rng(seed)
     eps = float(np.finfo(net.dtype).eps)
+    rounded = _rounded(net, trace, y, eps)
     findings = []
 
     def find(equation: str, l: int, computed: Array, true: Array, spread: Array, kinked: Array, place: str) -> None:
@@ -254,6 +258,8 @@ def judge(
 
     for l in range(net.L, 0, -1):
         true, spread, kinked = measured.delta(l)
+        spread = spread + rounded[l]
+        in_W = rounded[l].T @ np.abs(trace.a[l - 1]) / len(x)
         find("BP1" if l == net.L else "BP2", l, trace.delta[l], true, spread, kinked, "sample {0}, neuron {1}")
         if net.activations[l].name != "softmax":
             find("slope", l, trace.slope[l], *_slope(measured, l), "sample {0}, neuron {1}")
@@ -266,10 +272,27 @@ def judge(
             V /= np.linalg.norm(V, axis=(1, 2), keepdims=True)
             along = np.einsum("dij,ij->d", V, trace.grad_W[l].astype(np.float64))
             dz = np.einsum("dij,nj->dni", V, measured.a[l - 1])
-            find("BP4", l, along, *measured.along(l, dz), "random direction {0}")
+            slope, spread, kinked = measured.along(l, dz)
+            find("BP4", l, along, slope, spread + np.linalg.norm(in_W), kinked, "random direction {0}")
         else:
-            find("BP4", l, trace.grad_W[l], *_every_weight(measured, l), "from neuron {1} to neuron {0}")
+            slope, spread, kinked = _every_weight(measured, l)
+            find("BP4", l, trace.grad_W[l], slope, spread + in_W, kinked, "from neuron {1} to neuron {0}")
     return CheckReport(tuple(findings), len(x), str(net.dtype), limit)
+
+
+def _rounded(net: Network, trace: Trace, y: Array, eps: float) -> dict[int, Array]:
+    """How far rounding alone may take each delta^l off: of a - y few digits are left once a has come close to y.
+
+    The error of a - y, eps (|a| + |y|), goes down through the layers as the error itself does, all signs taken alike.
+    """
+    L = net.L
+    top = eps * (np.abs(trace.a[L].astype(np.float64)) + np.abs(y))
+    if net.cost.name in ("quadratic", "huber") and net.output.name != "softmax":
+        top *= np.abs(trace.slope[L])
+    found = {L: top}
+    for l in range(L - 1, 0, -1):
+        found[l] = found[l + 1] @ np.abs(net.W[l + 1].astype(np.float64)) * np.abs(trace.slope[l])
+    return found
 
 
 def _slope(measured: Measured, l: int) -> tuple[Array, Array, Array]:
