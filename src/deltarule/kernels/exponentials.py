@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
 from numba.extending import intrinsic, overload
 
 from deltarule.kernels.compile import jit
@@ -23,7 +22,7 @@ from deltarule.kernels.compile import jit
 EXACT: Any = {"fastmath": {"contract"}, "error_model": "numpy", "forceinline": True}
 """Sums are added in the order in which they are written."""
 
-KINDS = {32: np.float32, 64: np.float64}
+KINDS: dict[int, Any] = {32: np.float32, 64: np.float64}
 
 # For each dtype: the bounds beyond which e^x is 0 (30 times it, too) or infinity; ln 2 in two parts, the first
 # short enough that k times it is exact; 1.5 * 2^(mantissa bits), whose addition rounds to an integer and leaves
