@@ -15,7 +15,7 @@ from test_reference import as_lists
 
 from deltarule import reference
 from deltarule.activations import ACTIVATIONS
-from deltarule.kernels import elementwise, layout, lengths, output, products
+from deltarule.kernels import elementwise, exponentials, layout, lengths, output, products
 
 DEPTHS, WIDTHS, BATCHES = (1, 2, 3), (1, 5, 40), (1, 7, 33)
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
@@ -139,13 +139,13 @@ def test_the_length_says_whether_a_value_is_not_finite():
 @numba.njit
 def exp_over(x, out):
     for i in range(x.size):
-        out[i] = elementwise.exp(x[i])
+        out[i] = exponentials.exp(x[i])
 
 
 def ulps(computed, true):
     """The error in units of the last place of the true value, subnormals included."""
     unit = np.spacing(np.abs(true.astype(computed.dtype))).astype(np.float64)
-    return np.abs(computed.astype(np.float64) - true) / unit
+    return np.abs(computed.astype(true.dtype) - true) / unit
 
 
 def test_exp_is_right_to_two_units_in_the_last_place_over_float32():
@@ -223,3 +223,16 @@ def test_a_pair_of_the_users_own_is_compiled_for_numbers_and_for_arrays():
     x, y = samples(by_number, 5)
     assert_same_pass(by_number, x, y, 1e-10)
     assert_same_pass(by_array, x, y, 1e-10)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_saturated_sigmoid_keeps_the_moved_error_of_the_reference(dtype):
+    net = network([1, 6], "sigmoid", "sigmoid", "cross_entropy", dtype)
+    net.W[1][:] = np.array([[800], [-800], [800], [-800], [1], [30]])
+    net.b[1][:] = 0
+    x, y = np.ones((1, 1)), np.array([[1, 0, 0, 1, 1, 1.0]])
+    trace = net.backprop(x, y)
+    np.testing.assert_array_equal(trace.moved[1][0, :4], [-1, 1, np.inf, -np.inf])  # dC/da where the slope is 0
+    np.testing.assert_array_equal(trace.delta[1][0, :4], [0, 0, 1, -1])
+    assert trace.moved[1][0, 4] == pytest.approx(-1 - np.exp(-1), rel=1e-6)
+    assert trace.cost[0] == pytest.approx(1600 + np.log1p(np.exp(-1)), rel=1e-6)

@@ -6,7 +6,8 @@ Who does what:
 compile            how a function here is compiled, cached on disk and announced
 vector             the machine's vectors as values; the two register-blocked inner kernels
 products           the three matrix products of a layer, by own kernels or by BLAS
-elementwise        sigma and sigma' over a buffer, from one vectorised exponential
+exponentials       e^x, ln(1 + t) and the normal tail, which the compiler can vectorise
+elementwise        sigma and sigma' over a buffer
 output             the cost of each sample and BP1
 feedback           what carries the error back: the transpose, another matrix, or a function
 passes             one forward pass, one backward pass, the gradients

@@ -10,11 +10,12 @@ import numpy as np
 from llvmlite import ir
 from numba import carray as array_at
 from numba import cfunc, types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 
 from deltarule.errors import BadInput
 from deltarule.kernels.compile import jit, passage
-from deltarule.kernels.elementwise import EXP, SIGMOID, SOFTMAX, exp
+from deltarule.kernels.elementwise import EXP, SIGMOID, SOFTMAX
+from deltarule.kernels.exponentials import EXACT, KINDS, exp, exp_parts, log1p
 
 NAMES = ("quadratic", "cross_entropy", "log_likelihood", "huber", "absolute", "poisson", "log_cosh",
          "poisson_deviance")  # fmt: skip
@@ -37,6 +38,32 @@ def _over(x, y):
     return x / y if x != 0 else x * 0
 
 
+def _log_cosh(d: Any) -> Any:
+    """(ln cosh d, tanh d), both from e = e^-|d| and m = e - 1. Error: 6 and 5 units in the last place.
+
+    ln cosh d = |d| + ln(1 + e^2) - ln 2; near zero, where that cancels, cosh d = 1 + m^2 / 2e.
+    """
+    raise NotImplementedError("compiled code only")
+
+
+@overload(_log_cosh, jit_options=EXACT)
+def _log_cosh_exact(d):
+    kind = KINDS[d.bitwidth]
+    one, ln2 = kind(1), kind(math.log(2))
+
+    def pair(d):
+        size = abs(d)
+        q, s, t = exp_parts(-size)
+        s = s * t
+        e, m = q * s + s, q * s + (s - one)
+        near = size < one
+        value = log1p(m * m / (e + e) if near else e * e)
+        value = value if near else (size - ln2) + value
+        return value, math.copysign(m * (one + e) / (one + e * e), d)
+
+    return pair
+
+
 @jit
 def _one_output(cost, a, y):
     """(C, dC/da) of one output neuron."""
@@ -56,11 +83,6 @@ def _one_output(cost, a, y):
         return size - one / (one + one), d / size
     if cost == ABSOLUTE:
         return abs(d), (d / abs(d) if d != 0 else d)
-    if cost == LOG_COSH:
-        size = abs(d)
-        if size < one:  # ln cosh^2 d = ln(1 + sinh^2 d)
-            return math.log1p(math.sinh(d) * math.sinh(d)) / (one + one), math.tanh(d)
-        return size + math.log1p(exp(-size - size)) - math.log(one + one), math.tanh(d)
     if cost == DEVIANCE:
         return a - y + _times_log(y, y) - _times_log(y, a), one - _over(y, a)
     return a - _times_log(y, a), one - _over(y, a)
@@ -168,28 +190,40 @@ def output_error(cost, own, bounds, sigma, z, a, slope, y, moved, delta, value, 
                 C += moved[j] * moved[j]
             value[i] = half * C
         return
-    if cost == OWN:
+    if cost == CROSS_ENTROPY and sigma == SIGMOID:
+        for j in range(z.size):  # delta holds the cost of each output until they are added up
+            C = (zero if z[j] < zero else z[j]) - y[j] * z[j] + log1p(exp(-abs(z[j])))
+            delta[j] = _bounded(C, least, most)
+        for i in range(value.size):
+            C = zero
+            for j in range(i * width, (i + 1) * width):
+                C += delta[j]
+            value[i] = C
+        for j in range(z.size):
+            delta[j] = a[j] - y[j]  # BP1
+            # 1 - a has lost what the slope still knows; where both are exactly 0, a is y, and 0 or 1
+            lost = slope[j] == zero and delta[j] == zero
+            moved[j] = z.dtype.type(1) - a[j] - a[j] if lost else delta[j] / slope[j]
+        return
+    if cost == LOG_COSH:
+        for j in range(z.size):  # as above
+            delta[j], moved[j] = _log_cosh(a[j] - y[j])
+    elif cost == OWN:
         _call(own, a, y, moved, value, width)
     for i in range(value.size):
         start = i * width
         C = zero
         if cost == OWN:
             C = value[i]
-        elif not (sigma == SIGMOID and cost == CROSS_ENTROPY):
+        elif cost == LOG_COSH:
+            for j in range(start, start + width):
+                C += delta[j]
+        else:
             for j in range(start, start + width):
                 part, grad = _one_output(cost, a[j], y[j])
                 C += part
                 moved[j] = grad
-        if sigma == SIGMOID and cost == CROSS_ENTROPY:
-            C = zero
-            for j in range(start, start + width):
-                C += _bounded(
-                    (zero if z[j] < zero else z[j]) - y[j] * z[j] + math.log1p(exp(-abs(z[j]))), least, most
-                )
-                delta[j] = a[j] - y[j]  # BP1
-                # 1 - a has lost what the slope still knows
-                moved[j] = delta[j] / slope[j] if slope[j] != 0 else _one_output(cost, a[j], y[j])[1]
-        elif sigma == SOFTMAX and cost == LOG_LIKELIHOOD:
+        if sigma == SOFTMAX and cost == LOG_LIKELIHOOD:
             if not C < NEAR_ZERO:
                 C = _from_weighted_inputs(z, y, start, width)
             all_targets = _sum_of_targets(y, start, width)
