@@ -13,7 +13,7 @@ from numba import cfunc, types
 from numba.extending import intrinsic
 
 from deltarule.errors import BadInput
-from deltarule.kernels.compile import jit, passage
+from deltarule.kernels.compile import jit
 from deltarule.kernels.elementwise import EXP, SIGMOID, SOFTMAX, exp
 
 NAMES = ("quadratic", "cross_entropy", "log_likelihood", "huber", "absolute", "poisson", "log_cosh",
@@ -145,7 +145,7 @@ def _bounded(value, least, most):
     return least if value < least else (most if value > most else value)
 
 
-@passage
+@jit
 def output_error(cost, own, bounds, sigma, z, a, slope, y, moved, delta, value, width):
     """BP1: value = C, moved = dC/da^L and delta = dC/dz^L of each sample; rows are `width` long.
 
@@ -196,7 +196,7 @@ def output_error(cost, own, bounds, sigma, z, a, slope, y, moved, delta, value, 
             for j in range(start, start + width):
                 delta[j] = a[j] * all_targets - y[j]  # BP1
             C = _bounded(C, least, most)
-        elif sigma == EXP and cost in (POISSON, DEVIANCE):
+        elif sigma == EXP and (cost == POISSON or cost == DEVIANCE):
             C = zero
             for j in range(start, start + width):
                 C += a[j] - y[j] * z[j] + (_times_log(y[j], y[j]) - y[j] if cost == DEVIANCE else zero)
