@@ -70,7 +70,7 @@ class Announce(event.Listener):
             return
         Announce.said = True
         print(
-            "deltarule: compiling its kernels for this machine; once for each dtype, about twenty seconds, "
+            "deltarule: compiling its kernels for this machine; once for each dtype, about fifteen seconds, "
             "then kept on disk.",
             file=sys.stderr,
             flush=True,

@@ -1,4 +1,4 @@
-"""Parts and doors: what only compiled code calls is linked into the door that Python calls, and optimised there, once.
+"""Parts and doors: what only compiled code calls is linked into the door that Python calls, and optimised there.
 
 Numba takes every function for a library of its own: it optimises it, inlines what it calls, makes machine code of
 it, and then does the same again in each caller up to the door. Of a tree of kernels with one door nearly all of that
@@ -30,12 +30,8 @@ try:
     from numba.core.options import DefaultOptions
     from numba.core.typed_passes import NativeLowering
 
-    _known = all(
-        hasattr(JITCodeLibrary, name)
-        for name in (
-            "_optimize_functions", "_optimize_final_module", "_get_module_for_linking", "_finalize_final_module",
-        )  # fmt: skip
-    ) and hasattr(DefaultOptions, "_nrt")
+    _LIBRARY = ("_optimize_functions", "_optimize_final_module", "_get_module_for_linking", "_finalize_final_module")
+    _known = all(hasattr(JITCodeLibrary, name) for name in _LIBRARY) and hasattr(DefaultOptions, "_nrt")
 except ImportError:
     _known = False
 

@@ -71,7 +71,7 @@ def refresh(theta, layers, feedback):
     """Take B from W^{l+1} anew, where the rule is "sign" or "inverse"."""
     for l in range(1, layers.sizes.size - 1):
         code = feedback.code[l]
-        if code == SIGN or code == INVERSE:
+        if code in (SIGN, INVERSE):
             n_out, n_in = layers.sizes[l + 1], layers.sizes[l]
             W = stretch(theta, layers.W_at[l + 1], layers.b_at[l + 1])
             B = stretch(feedback.B, feedback.at[l], feedback.at[l] + W.size)

@@ -196,7 +196,7 @@ def output_error(cost, own, bounds, sigma, z, a, slope, y, moved, delta, value, 
             for j in range(start, start + width):
                 delta[j] = a[j] * all_targets - y[j]  # BP1
             C = _bounded(C, least, most)
-        elif sigma == EXP and (cost == POISSON or cost == DEVIANCE):
+        elif sigma == EXP and cost in (POISSON, DEVIANCE):
             C = zero
             for j in range(start, start + width):
                 C += a[j] - y[j] * z[j] + (_times_log(y[j], y[j]) - y[j] if cost == DEVIANCE else zero)

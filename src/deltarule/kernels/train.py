@@ -92,8 +92,7 @@ def _first_bad(layers, batch, low, high):
         first, last = batch.at[l] + low * layers.sizes[l], batch.at[l] + high * layers.sizes[l]
         if not _finite(stretch(batch.z, first, last)):
             return l
-        code = layers.sigma[l]
-        if (code == SELU or code == EXP or code == OWN) and not _finite(stretch(batch.a, first, last)):
+        if layers.sigma[l] in (SELU, EXP, OWN) and not _finite(stretch(batch.a, first, last)):
             return l  # of the other activations a finite z gives a finite a
     if not _finite(stretch(batch.cost, low, high)):
         return L + 1
@@ -284,6 +283,12 @@ def train(theta, layers, feedback, data, opt, course, watch, rng, shuffle, rows,
     its share of the samples and then of the neurons. Where they have not, each member has its own: it takes part
     after part of the batch, and sums up a gradient of its own.
     """
+    _go_on(theta, layers, feedback, data, opt, course, watch, rng, shuffle, rows, steps, team, batch, me)
+
+
+@jit
+def _go_on(theta, layers, feedback, data, opt, course, watch, rng, shuffle, rows, steps, team, batch, me):
+    """What :func:`train` does; the door itself counts references to its arguments, and a loop in it would too."""
     counts, samples = course.counts, course.order.size
     L = layers.sizes.size - 1
     kind = theta.dtype.type
@@ -293,7 +298,7 @@ def train(theta, layers, feedback, data, opt, course, watch, rng, shuffle, rows,
     at_once = whole and opt.code == SGD and opt.l1 == 0
     follows = learns = False  # whether a rule's matrix is taken from W in every step, or learned with it
     for l in range(1, L):
-        follows |= feedback.code[l] == SIGN or feedback.code[l] == INVERSE
+        follows |= feedback.code[l] in (SIGN, INVERSE)
         learns |= feedback.code[l] == KOLEN_POLLACK
     watches = watch.rows.shape[0] > 0
     bad = NOWHERE

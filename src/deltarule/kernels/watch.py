@@ -53,8 +53,7 @@ def listen(layers, batch, dropout, watch, low, high, me):
     for l in range(1, layers.sizes.size):
         width = layers.sizes[l]
         start, end = batch.at[l] + low * width, batch.at[l] + high * width
-        code = layers.sigma[l]
-        if code == GELU or code == SILU or code == OWN:  # whose slopes may cancel
+        if layers.sigma[l] in (GELU, SILU, OWN):  # whose slopes may cancel
             for i in range(start, end, width):
                 for j in range(width):
                     watch.slopes[place + j] += abs(batch.slope[i + j])
