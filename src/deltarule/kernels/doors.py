@@ -37,7 +37,7 @@ except ImportError:
 
 if _known:
 
-    class _Library(JITCodeLibrary):  # type: ignore[misc]
+    class _Library(JITCodeLibrary):
         """Code that is optimised as a whole, and not function by function before."""
 
         def _optimize_functions(self, module: Any) -> None:
@@ -103,7 +103,7 @@ if _known:
             passes.run(self._final_module, builder)
 
     @register_pass(mutates_CFG=True, analysis_only=False)
-    class _PartLowering(NativeLowering):  # type: ignore[misc]
+    class _PartLowering(NativeLowering):
         """To LLVM's language; what Numba calls the function by is an object that has no code."""
 
         _name = "part_lowering"
@@ -121,7 +121,7 @@ if _known:
             state["cr"] = lowered._replace(cfunc=name)
             return True
 
-    class _PartCompiler(CompilerBase):  # type: ignore[misc]
+    class _PartCompiler(CompilerBase):
         def define_pipelines(self) -> list[Any]:
             manager = DefaultPassBuilder.define_nopython_pipeline(self.state)
             manager.passes = [(_PartLowering if p is NativeLowering else p, words) for p, words in manager.passes]
@@ -129,7 +129,7 @@ if _known:
             manager.finalize()
             return [manager]
 
-    class _DoorCompiler(CompilerBase):  # type: ignore[misc]
+    class _DoorCompiler(CompilerBase):
         def define_pipelines(self) -> list[Any]:
             self.state.library = _Door(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
             self.state.library.enable_object_caching()
