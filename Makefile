@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN = .venv/bin
 
-.PHONY: help setup demo test check mutants bench bench-lens bench-sklearn book rules clean
+.PHONY: help setup demo test check mutants bench bench-predict bench-sklearn bench-lens growth book rules clean
 
 help:
 	@echo "make demo    train on the embedded digits, show where the error goes, check it"
@@ -10,7 +10,8 @@ help:
 	@echo "make mutants break the code on purpose; each break must turn a named test red"
 	@echo "make book    the book's MNIST results (DELTARULE_MNIST names the folder of its IDX files)"
 	@echo "make rules   the papers' settings for rules that replace the transpose, shortened (DELTARULE_MNIST)"
-	@echo "make bench   a step's time beside PyTorch's"
+	@echo "make bench   a step's time beside PyTorch's, JAX's and scikit-learn's, and beside the machine's limit"
+	@echo "make bench-predict | bench-sklearn | bench-lens | growth   other measurements of time"
 	@echo "make bench-lens  what watching a PyTorch model costs, beside other ways"
 	@echo "make bench-sklearn   MLPClassifier and MLPRegressor beside scikit-learn's: weights, scores, time"
 
@@ -27,7 +28,7 @@ demo: setup
 	$(BIN)/python -m deltarule demo
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 check: setup
 	$(BIN)/ruff check .
@@ -45,6 +46,12 @@ rules: setup
 
 bench: setup
 	$(BIN)/python benchmarks/step.py $(BENCH_FLAGS)
+
+bench-predict: setup
+	$(BIN)/python benchmarks/predict.py $(BENCH_FLAGS)
+
+growth: setup
+	$(BIN)/python benchmarks/growth.py $(BENCH_FLAGS)
 
 bench-lens: setup
 	$(BIN)/python benchmarks/lens.py $(BENCH_FLAGS)

@@ -43,8 +43,8 @@ MUTANTS = [
            "new = old * slope[i]", "new = old",
            "test_check.py::test_a_right_backward_pass_is_proved"),
     Mutant("sigma' taken at the layer above", "kernels/passes.py",
-           "slope = part(batch.slope, batch, l, layers, low, high)",
-           "slope = part(batch.slope, batch, l + 1, layers, low, high)",
+           "stretch(batch.slope, first, last), stretch(batch.delta, first, last)\n        )  # BP2",
+           "stretch(batch.slope, batch.at[l + 1], last), stretch(batch.delta, first, last)\n        )  # BP2",
            "test_kernels.py::test_a_compiled_pass_is_the_reference"),
     Mutant("the error moved through the wrong layer's weights", "kernels/feedback.py",
            "through_weights(batch.delta, delta_at, theta, layers.W_at[l + 1],",
@@ -202,8 +202,8 @@ MUTANTS = [
            "if not counts[BAD_LAYER] and np.isfinite(self.feedback.B).all():", "if True:",
            "test_rules.py::test_what_kolen_and_pollack_learned_does_not_outlive_a_training_that_diverged"),
     Mutant("the flow's norms before and after a move swapped", "kernels/watch.py",
-           "row[MOVED] = watch.seen[0, l - 1, MOVED] / math.sqrt(n)",
-           "row[MOVED] = watch.seen[0, l - 1, DELTA] / math.sqrt(n)",
+           "rows[row, MOVED, l - 1] = watch.seen[0, l - 1, MOVED]",
+           "rows[row, MOVED, l - 1] = watch.seen[0, l - 1, DELTA]",
            "test_watch.py::test_every_step_is_recorded_as_its_trace_says"),
     Mutant("lengths whose squares have underflown", "kernels/lengths.py",
            "if low < total < high:", "if total < high:",
@@ -328,7 +328,8 @@ def is_seen(mutant: Mutant) -> tuple[bool, str]:
     """Whether the named test fails on a copy of the source with this break, and the test's last words."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "src"
-        shutil.copytree(ROOT / "src", copy, ignore=shutil.ignore_patterns("__pycache__"))
+        # With what Numba has compiled: it is used again where the kernels' source is the same.
+        shutil.copytree(ROOT / "src", copy, ignore=shutil.ignore_patterns("*.pyc"))
         path = copy / "deltarule" / mutant.file
         source = path.read_text()
         if source.count(mutant.right) != 1:
@@ -338,7 +339,7 @@ def is_seen(mutant: Mutant) -> tuple[bool, str]:
         done = subprocess.run(
             [*command, f"tests/{mutant.test}"],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
+            env={**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "NUMBA_OPT": "1"},
             capture_output=True,
             text=True,
         )

@@ -13,6 +13,13 @@ SAYS = "deltarule: compiling its kernels for this machine"
 FIRST_USE = "import deltarule as dr; print(dr.__file__, dr.Network([2, 2], seed=0).predict([[1, 2]]).shape)"
 
 
+def compiled_ahead(**more: str) -> subprocess.CompletedProcess[str]:
+    """`deltarule compile` in a new process."""
+    command = [sys.executable, "-m", "deltarule", "compile"]
+    env = {**os.environ, "PYTHONPATH": str(SRC), **more}
+    return subprocess.run(command, env=env, capture_output=True, text=True)
+
+
 def first_use(src: Path, **more: str) -> str:
     """What a new process says on stderr when it first uses a kernel."""
     env = {**os.environ, "PYTHONPATH": str(src), **more}
@@ -40,6 +47,36 @@ def test_without_a_folder_to_write_to_it_compiles_each_time_and_works(tmp_path):
     nowhere = {"NUMBA_CACHE_DIR": "/proc/nowhere", "NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator"}
     assert SAYS in first_use(src, **nowhere)
     assert SAYS in first_use(src, **nowhere)
+
+
+def test_what_was_compiled_ahead_is_loaded(tmp_path):
+    kept = {"NUMBA_CACHE_DIR": str(tmp_path)}
+    done = compiled_ahead(**kept)
+    assert done.returncode == 0, done.stderr
+    assert SAYS in done.stderr
+    assert f"kept in {tmp_path}" in done.stdout
+    doors = {path.name.split("-")[0] for path in tmp_path.rglob("*.nbi")}
+    assert doors == {"train.train", "passes.predict", "passes.backprop"}
+    assert len(list(tmp_path.rglob("*.nbc"))) == 2 * len(doors)  # one for each dtype
+    assert first_use(SRC, **kept) == ""
+
+
+def test_compiled_ahead_for_nothing_is_an_error():
+    nowhere = {"NUMBA_CACHE_DIR": "/proc/nowhere", "NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator"}
+    done = compiled_ahead(**nowhere, NUMBA_OPT="0")
+    assert done.returncode == 2
+    assert "NUMBA_CACHE_DIR" in done.stderr
+
+
+def test_a_numba_with_other_insides_compiles_the_kernels_in_its_own_way(tmp_path):
+    code = """
+import numba.core.codegen as codegen
+del codegen.CPUCodeLibrary._get_module_for_linking
+import deltarule.kernels.doors as doors
+assert doors.PART == doors.DOOR == {}
+"""
+    env = {**os.environ, "PYTHONPATH": str(SRC)}
+    subprocess.run([sys.executable, "-c", code], env=env, check=True)
 
 
 def test_networks_of_another_shape_and_kind_compile_nothing_new():

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from deltarule import runs
-from deltarule.errors import DeltaruleError
+from deltarule.errors import BadInput, DeltaruleError
 from deltarule.settings import usual_settings
 
 app = typer.Typer(
@@ -250,6 +250,20 @@ def compare_rules(
         dataset, data, rules, hidden, activation, epochs, batch, optimizer, eta, l2, seeds, report, plot, progress
     )
     out.print(str(found), markup=False)
+
+
+@app.command("compile")
+def compile_() -> None:
+    """Compile the kernels for both dtypes ahead of their first use, and say where they are kept."""
+    from deltarule.warm import compile_kernels
+
+    folder = compile_kernels(say=lambda text: out.print(text))
+    if folder is None:
+        raise BadInput(
+            "no folder can be written to keep the compiled kernels in, so every process compiles for itself. "
+            "Set NUMBA_CACHE_DIR to one that can, here and where the kernels are used."
+        )
+    out.print(f"kept in {folder}", markup=False)
 
 
 @app.command()

@@ -11,6 +11,8 @@ import numba
 from numba.core import event
 from numba.core.caching import IndexDataCacheFile
 
+from deltarule.kernels.doors import DOOR, PART
+
 FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 """What the compiler may assume. Never `nnan` or `ninf`: they would let it erase the NaN that we look for."""
 
@@ -33,16 +35,8 @@ Python must not call it, for there is nothing to call, and the process would end
 
 
 def jit(function: Any) -> Any:
-    """A part of the kernels with several callers."""
-    return numba.njit(**FLAGS, **INSIDE)(function)
-
-
-def passage(function: Any) -> Any:
-    """A part of its only caller, and compiled as such.
-
-    A function of its own is optimised and translated by itself, and again in every caller up to the door.
-    """
-    return numba.njit(**FLAGS, **INSIDE, inline="always")(function)
+    """A part of the kernels: it returns no array, and allocates none."""
+    return numba.njit(**FLAGS, **INSIDE, **PART)(function)
 
 
 def entry(function: Any) -> Any:
@@ -51,7 +45,7 @@ def entry(function: Any) -> Any:
     Numba's own cache notices a change of the file that the door stands in, but not of the files that it
     calls into. The stamp is therefore the digest of all of them.
     """
-    door = numba.njit(**FLAGS)(function)
+    door = numba.njit(**FLAGS, **DOOR)(function)
     try:
         door.enable_caching()
     except RuntimeError:  # no folder that can be written: compile in every process
@@ -76,7 +70,7 @@ class Announce(event.Listener):
             return
         Announce.said = True
         print(
-            "deltarule: compiling its kernels for this machine; once for each dtype, about twenty seconds, "
+            "deltarule: compiling its kernels for this machine; once for each dtype, about fifteen seconds, "
             "then kept on disk.",
             file=sys.stderr,
             flush=True,

@@ -19,6 +19,7 @@ from numba.extending import intrinsic
 
 from deltarule.kernels.compile import jit
 from deltarule.kernels.products import through_weights
+from deltarule.kernels.stretch import stretch
 
 TRANSPOSE, FIXED, SIGN, INVERSE, KOLEN_POLLACK, DIRECT, FUNCTION = range(7)
 """W itself; a matrix that stays; W's signs; W's inverse; one that learns with W; one from the output; a function."""
@@ -72,8 +73,8 @@ def refresh(theta, layers, feedback):
         code = feedback.code[l]
         if code in (SIGN, INVERSE):
             n_out, n_in = layers.sizes[l + 1], layers.sizes[l]
-            W = theta[layers.W_at[l + 1] : layers.b_at[l + 1]]
-            B = feedback.B[feedback.at[l] : feedback.at[l] + W.size]
+            W = stretch(theta, layers.W_at[l + 1], layers.b_at[l + 1])
+            B = stretch(feedback.B, feedback.at[l], feedback.at[l] + W.size)
             if code == SIGN:
                 _signs(W, B)
             else:
@@ -96,59 +97,59 @@ def _inverse(W, B, scratch, n_out, n_in):
     """B = (W^+)^T: (W W^T)^{-1} W where W is wide, W (W^T W)^{-1} where it is tall; in float64."""
     wide = n_out <= n_in
     m = min(n_out, n_in)
-    G = scratch[: m * m].reshape(m, m)
-    rows = W.reshape(n_out, n_in)
-    G[:, :] = 0
+    G, row = stretch(scratch, m - m, m * m), stretch(scratch, m * m, m * m + n_in)
+    for i in range(m * m):
+        G[i] = 0
     if wide:
         for i in range(m):
             for j in range(i + 1):
                 total = 0.0
                 for k in range(n_in):
-                    total += np.float64(rows[i, k]) * np.float64(rows[j, k])
-                G[i, j] = G[j, i] = total
+                    total += np.float64(W[i * n_in + k]) * np.float64(W[j * n_in + k])
+                G[i * m + j] = G[j * m + i] = total
     else:
         for k in range(n_out):
             for i in range(m):
                 for j in range(m):
-                    G[i, j] += np.float64(rows[k, i]) * np.float64(rows[k, j])
+                    G[i * m + j] += np.float64(W[k * n_in + i]) * np.float64(W[k * n_in + j])
     ridge = 0.0
     for i in range(m):
-        ridge += RIDGE * G[i, i]
+        ridge += RIDGE * G[i * m + i]
     if ridge == 0:
-        B[:] = 0
+        for i in range(B.size):
+            B[i] = 0
         return
     for i in range(m):
-        G[i, i] += ridge
-    _invert(G)
-    row = scratch[m * m : m * m + n_in]
+        G[i * m + i] += ridge
+    _invert(G, m)
     for i in range(n_out):
-        row[:] = 0
+        for k in range(n_in):
+            row[k] = 0
         for j in range(m):
             if wide:
                 for k in range(n_in):
-                    row[k] += G[i, j] * np.float64(rows[j, k])
+                    row[k] += G[i * m + j] * np.float64(W[j * n_in + k])
             else:
                 for k in range(n_in):
-                    row[k] += np.float64(rows[i, j]) * G[j, k]
+                    row[k] += np.float64(W[i * n_in + j]) * G[j * m + k]
         for k in range(n_in):
             B[i * n_in + k] = row[k]
 
 
 @jit
-def _invert(G):
-    """A positive definite matrix becomes its inverse (Gauss and Jordan, in place)."""
-    m = len(G)
+def _invert(G, m):
+    """A positive definite matrix of m rows becomes its inverse (Gauss and Jordan, in place)."""
     for p in range(m):
-        pivot = 1 / G[p, p]
-        G[p, p] = 1
+        pivot = 1 / G[p * m + p]
+        G[p * m + p] = 1
         for k in range(m):
-            G[p, k] *= pivot
+            G[p * m + k] *= pivot
         for i in range(m):
             if i != p:
-                factor = G[i, p]
-                G[i, p] = 0
+                factor = G[i * m + p]
+                G[i * m + p] = 0
                 for k in range(m):
-                    G[i, k] -= factor * G[p, k]
+                    G[i * m + k] -= factor * G[p * m + k]
 
 
 @jit
@@ -156,8 +157,8 @@ def part_from_weights(theta, layers, feedback, eta):
     """Kolen and Pollack before the step that changes W: B becomes (1 - eta decay) (B - W), and W decays too."""
     for l in range(1, layers.sizes.size - 1):
         if feedback.code[l] == KOLEN_POLLACK:
-            W = theta[layers.W_at[l + 1] : layers.b_at[l + 1]]
-            B = feedback.B[feedback.at[l] : feedback.at[l] + W.size]
+            W = stretch(theta, layers.W_at[l + 1], layers.b_at[l + 1])
+            B = stretch(feedback.B, feedback.at[l], feedback.at[l] + W.size)
             kept = theta.dtype.type(1 - eta * feedback.decay[l])
             for i in range(W.size):
                 B[i] = kept * (B[i] - W[i])
@@ -169,8 +170,8 @@ def join_weights(theta, layers, feedback):
     """... and after it: B moves by what W has moved by, B = W + (1 - eta decay) (B - W before)."""
     for l in range(1, layers.sizes.size - 1):
         if feedback.code[l] == KOLEN_POLLACK:
-            W = theta[layers.W_at[l + 1] : layers.b_at[l + 1]]
-            B = feedback.B[feedback.at[l] : feedback.at[l] + W.size]
+            W = stretch(theta, layers.W_at[l + 1], layers.b_at[l + 1])
+            B = stretch(feedback.B, feedback.at[l], feedback.at[l] + W.size)
             for i in range(W.size):
                 B[i] += W[i]
 

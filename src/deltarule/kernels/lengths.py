@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from deltarule.kernels.compile import jit
+from deltarule.kernels.stretch import stretch
 
 CHUNK = 4096
 """So many squares are added up in the values' own precision, then in float64."""
@@ -22,7 +23,7 @@ def through_activation(moved, slope, delta):
     before = after = 0.0
     for start in range(0, delta.size, CHUNK):
         end = min(start + CHUNK, delta.size)
-        m, d = _chunk(moved[start:end], slope[start:end], delta[start:end])
+        m, d = _chunk(stretch(moved, start, end), stretch(slope, start, end), stretch(delta, start, end))
         before += np.float64(m)
         after += np.float64(d)
     return _root(before, moved), _root(after, delta)
@@ -46,7 +47,7 @@ def length(values):
     """The length of values: 0 of none, NaN with a NaN among them."""
     total = 0.0
     for start in range(0, values.size, CHUNK):
-        total += np.float64(_squares(values[start : min(start + CHUNK, values.size)]))
+        total += np.float64(_squares(stretch(values, start, min(start + CHUNK, values.size))))
     return _root(total, values)
 
 

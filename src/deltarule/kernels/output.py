@@ -13,7 +13,7 @@ from numba import cfunc, types
 from numba.extending import intrinsic, overload
 
 from deltarule.errors import BadInput
-from deltarule.kernels.compile import jit, passage
+from deltarule.kernels.compile import jit
 from deltarule.kernels.elementwise import EXP, SIGMOID, SOFTMAX
 from deltarule.kernels.exponentials import EXACT, KINDS, exp, exp_parts, log1p
 
@@ -167,7 +167,7 @@ def _bounded(value, least, most):
     return least if value < least else (most if value > most else value)
 
 
-@passage
+@jit
 def output_error(cost, own, bounds, sigma, z, a, slope, y, moved, delta, value, width):
     """BP1: value = C, moved = dC/da^L and delta = dC/dz^L of each sample; rows are `width` long.
 

@@ -10,28 +10,23 @@ from deltarule.kernels.feedback import carry, refresh
 from deltarule.kernels.lengths import length, through_activation
 from deltarule.kernels.output import output_error
 from deltarule.kernels.products import column_sums, through_weights, weight_gradient, weighted_input
-
-
-@jit
-def part(buffer, batch, l, layers, low, high):
-    """Rows low..high of layer l of a buffer, flat."""
-    start, width = batch.at[l], layers.sizes[l]
-    return buffer[start + low * width : start + high * width]
+from deltarule.kernels.stretch import stretch
 
 
 @jit
 def forward_layer(theta, layers, batch, l, low, high):
     """z^l = W^l a^{l-1} + b^l, a^l = sigma(z^l), slope^l = sigma'(z^l) for the samples low..high."""
     sizes, at = layers.sizes, batch.at
+    first, last = at[l] + low * sizes[l], at[l] + high * sizes[l]
     weighted_input(batch.packed, batch.a, at[l - 1] + low * sizes[l - 1],
                    theta, layers.W_at[l], theta, layers.b_at[l],
-                   batch.z, at[l] + low * sizes[l], high - low, sizes[l], sizes[l - 1])  # fmt: skip
+                   batch.z, first, high - low, sizes[l], sizes[l - 1])  # fmt: skip
     activate(
         layers.sigma[l],
         layers.pair[l],
-        part(batch.z, batch, l, layers, low, high),
-        part(batch.a, batch, l, layers, low, high),
-        part(batch.slope, batch, l, layers, low, high),
+        stretch(batch.z, first, last),
+        stretch(batch.a, first, last),
+        stretch(batch.slope, first, last),
         sizes[l],
     )
 
@@ -41,22 +36,23 @@ def output_pass(layers, batch, low, high):
     """The cost of each of the samples low..high, and BP1."""
     L = layers.sizes.size - 1
     width = layers.sizes[L]
+    first, last = batch.at[L] + low * width, batch.at[L] + high * width
+    moved, delta = stretch(batch.moved, first, last), stretch(batch.delta, first, last)
     output_error(
         layers.cost,
         layers.own_cost,
         layers.bounds,
         layers.sigma[L],
-        part(batch.z, batch, L, layers, low, high),
-        part(batch.a, batch, L, layers, low, high),
-        part(batch.slope, batch, L, layers, low, high),
-        batch.y[low * width : high * width],
-        part(batch.moved, batch, L, layers, low, high),
-        part(batch.delta, batch, L, layers, low, high),
-        batch.cost[low:high],
+        stretch(batch.z, first, last),
+        stretch(batch.a, first, last),
+        stretch(batch.slope, first, last),
+        stretch(batch.y, low * width, high * width),
+        moved,
+        delta,
+        stretch(batch.cost, low, high),
         width,
     )
-    batch.length[L, 0] = length(part(batch.moved, batch, L, layers, low, high))
-    batch.length[L, 1] = length(part(batch.delta, batch, L, layers, low, high))
+    batch.length[L, 0], batch.length[L, 1] = length(moved), length(delta)
 
 
 @jit
@@ -64,10 +60,11 @@ def backward_from(theta, layers, feedback, batch, top, low, high):
     """BP2 from layer top - 1 down to layer 1, given delta^top, for the samples low..high."""
     for l in range(top - 1, 0, -1):
         carry(theta, layers, feedback, batch, l, low, high)
-        moved = part(batch.moved, batch, l, layers, low, high)
-        slope = part(batch.slope, batch, l, layers, low, high)
-        delta = part(batch.delta, batch, l, layers, low, high)
-        batch.length[l, 0], batch.length[l, 1] = through_activation(moved, slope, delta)  # BP2
+        start, width = batch.at[l], layers.sizes[l]
+        first, last = start + low * width, start + high * width
+        batch.length[l, 0], batch.length[l, 1] = through_activation(
+            stretch(batch.moved, first, last), stretch(batch.slope, first, last), stretch(batch.delta, first, last)
+        )  # BP2
 
 
 @jit
@@ -145,7 +142,7 @@ def take(layers, batch, data, order, start, low, high):
 @entry
 def predict(theta, layers, batch, data, out, cost):
     """out = a^L for every sample and, where `cost` has room, C of each, a batch at a time."""
-    none = np.empty(0, np.int32)
+    none = layers.sizes[:0]
     rows = batch.cost.size
     L = layers.sizes.size - 1
     width = layers.sizes[L]
@@ -154,10 +151,9 @@ def predict(theta, layers, batch, data, out, cost):
         take(layers, batch, data, none, start, 0, n)
         for l in range(1, L + 1):
             forward_layer(theta, layers, batch, l, 0, n)
-        a = part(batch.a, batch, L, layers, 0, n)
         for i in range(n):
             for j in range(width):
-                out[start + i, j] = a[i * width + j]
+                out[start + i, j] = batch.a[batch.at[L] + i * width + j]
         if cost.size > 0:
             output_pass(layers, batch, 0, n)
             for i in range(n):

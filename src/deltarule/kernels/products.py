@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from deltarule.kernels.blocks import COLUMNS, PANEL, ROWS, ROWS_COMBINED, VECTOR_BYTES, combine, dots, turn
-from deltarule.kernels.compile import jit, passage
+from deltarule.kernels.compile import jit
 from deltarule.kernels.layout import PACKED
 
 SHORT = 64
@@ -27,7 +27,7 @@ NEXT = np.int64(1)
 def _samples_by_neurons(R):
     """The forward product for R samples and `count` of the n_out neurons."""
 
-    @passage
+    @jit
     def block_row(A, A_at, W, W_at, b, b_at, Z, Z_at, count, n_out, n_in):
         blocks = count // COLUMNS
         j = blocks * COLUMNS
@@ -76,7 +76,7 @@ def weighted_input(packed, A, A_at, W, W_at, b, b_at, Z, Z_at, samples, n_out, n
         )
 
 
-@passage
+@jit
 def _of_neurons(A, A_at, W, W_at, b, b_at, Z, Z_at, samples, count, n_out, n_in):
     """The forward product for all samples and `count` of the n_out neurons."""
     i = 0
@@ -96,7 +96,7 @@ def _of_neurons(A, A_at, W, W_at, b, b_at, Z, Z_at, samples, count, n_out, n_in)
 def _panel(V):
     """The combined rows of one panel, V vectors wide; V = 0: `lanes` numbers, one vector or less."""
 
-    @passage
+    @jit
     def panel(C, C_at, keep, old, old_at, old_row, scale, X, X_at, X_row, X_term, Y, Y_at, rows, width, terms, lanes):
         blocks = rows // ROWS_COMBINED
         r = blocks * ROWS_COMBINED

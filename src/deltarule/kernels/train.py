@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from deltarule.kernels.compile import entry, jit, passage
+from deltarule.kernels.compile import entry, jit
 from deltarule.kernels.elementwise import EXP, OWN, SELU
 from deltarule.kernels.feedback import INVERSE, KOLEN_POLLACK, SIGN, join_weights, part_from_weights, refresh
 from deltarule.kernels.lengths import length
-from deltarule.kernels.passes import backward_from, bias_gradient, forward_layer, gradient, output_pass, part, take
+from deltarule.kernels.passes import backward_from, bias_gradient, forward_layer, gradient, output_pass, take
 from deltarule.kernels.products import weight_gradient
+from deltarule.kernels.stretch import stretch
 from deltarule.kernels.team import BAD, meet, share
 from deltarule.kernels.update import SGD, penalise, step
 from deltarule.kernels.watch import begin, listen, write_down
@@ -48,7 +49,7 @@ class Course(NamedTuple):
     strict: bool  # whether a value that is not finite ends the training
 
 
-@passage
+@jit
 def _shuffle(order, rng):
     """Samples 0..N-1 in a new order (Fisher and Yates), a function of the generator's state alone."""
     for i in range(order.size):
@@ -80,7 +81,7 @@ def _finite(values):
     return total == 0
 
 
-@passage
+@jit
 def _first_bad(layers, batch, low, high):
     """Where the first non-finite value of these samples stands in the order of computation; large if nowhere.
 
@@ -88,38 +89,40 @@ def _first_bad(layers, batch, low, high):
     """
     L = layers.sizes.size - 1
     for l in range(1, L + 1):
-        if not _finite(part(batch.z, batch, l, layers, low, high)):
+        first, last = batch.at[l] + low * layers.sizes[l], batch.at[l] + high * layers.sizes[l]
+        if not _finite(stretch(batch.z, first, last)):
             return l
-        if layers.sigma[l] in (SELU, EXP, OWN) and not _finite(part(batch.a, batch, l, layers, low, high)):
+        if layers.sigma[l] in (SELU, EXP, OWN) and not _finite(stretch(batch.a, first, last)):
             return l  # of the other activations a finite z gives a finite a
-    if not _finite(batch.cost[low:high]):
+    if not _finite(stretch(batch.cost, low, high)):
         return L + 1
     for l in range(L, 0, -1):
-        if not batch.length[l, 1] < math.inf and not _finite(part(batch.delta, batch, l, layers, low, high)):
+        first, last = batch.at[l] + low * layers.sizes[l], batch.at[l] + high * layers.sizes[l]
+        if not batch.length[l, 1] < math.inf and not _finite(stretch(batch.delta, first, last)):
             return 2 * L + 2 - l
     return NOWHERE
 
 
-@passage
+@jit
 def _right(layers, batch, data, order, start, low, high):
     """How many of the samples low..high have their largest output at their label."""
     L = layers.sizes.size - 1
     n_out = layers.sizes[L]
-    a = part(batch.a, batch, L, layers, 0, high)
     count = 0
     for i in range(low, high):
+        first = batch.at[L] + i * n_out
         if n_out == 1:
-            guess = 1 if a[i] > 0.5 else 0
+            guess = 1 if batch.a[first] > 0.5 else 0
         else:
             guess = 0
             for j in range(1, n_out):
-                if a[i * n_out + j] > a[i * n_out + guess]:
+                if batch.a[first + j] > batch.a[first + guess]:
                     guess = j
         count += guess == data.labels[order[start + i]]
     return count
 
 
-@passage
+@jit
 def _divisor(data, order, start, n):
     """What the batch's means divide by: the number of its samples, or the sum of their weights."""
     if data.weights.size == 0:
@@ -130,23 +133,23 @@ def _divisor(data, order, start, n):
     return total if total != 0 else 1.0  # of samples that all weigh nothing the sums are 0
 
 
-@passage
+@jit
 def _weigh(layers, batch, weights, order, start, low, high):
     """C, dC/da^L and delta^L of each of the samples low..high times its weight."""
     L = layers.sizes.size - 1
     width = layers.sizes[L]
-    moved, delta = part(batch.moved, batch, L, layers, 0, high), part(batch.delta, batch, L, layers, 0, high)
+    first, last = batch.at[L] + low * width, batch.at[L] + high * width
+    moved, delta = stretch(batch.moved, first, last), stretch(batch.delta, first, last)
     for i in range(low, high):
         weight = weights[order[start + i]]
         batch.cost[i] *= weight
-        for j in range(i * width, (i + 1) * width):
+        for j in range((i - low) * width, (i - low + 1) * width):
             moved[j] *= weight
             delta[j] *= weight
-    batch.length[L, 0] = length(part(batch.moved, batch, L, layers, low, high))
-    batch.length[L, 1] = length(part(batch.delta, batch, L, layers, low, high))
+    batch.length[L, 0], batch.length[L, 1] = length(moved), length(delta)
 
 
-@passage
+@jit
 def _squares(theta, layers):
     """sum W^2 over all layers."""
     total = 0.0
@@ -156,7 +159,7 @@ def _squares(theta, layers):
     return total
 
 
-@passage
+@jit
 def _judge(course, epoch):
     """Count the epochs, one after another, whose loss has not fallen below the best by more than the tolerance.
 
@@ -176,7 +179,7 @@ def _worn(course):
     return course.patience.size > 0 and course.patience[WORN] != 0
 
 
-@passage
+@jit
 def _learn_at_once(theta, layers, batch, l2, eta, n, total, team, me):
     """SGD in one pass over the weights: BP3 and BP4 for this member's neurons of every layer, applied at once."""
     sizes, at = layers.sizes, batch.at
@@ -190,7 +193,7 @@ def _learn_at_once(theta, layers, batch, l2, eta, n, total, team, me):
             bias_gradient(layers, batch, l, theta, layers.b_at[l], kind(1), scale, n)
 
 
-@passage
+@jit
 def _learn(theta, layers, opt, l2, eta, t, team, me):
     """The optimiser's step for this member's neurons of every layer, from the gradients that stand in `opt.grad`."""
     sizes = layers.sizes
@@ -203,7 +206,7 @@ def _learn(theta, layers, opt, l2, eta, t, team, me):
         low, high = W + first * n_in, W + last * n_in
         _add_up(opt.grad, low, high)
         if l2 != 0 or opt.l1 != 0:
-            penalise(theta[low:high], grad[low:high], kind(l2), kind(opt.l1))
+            penalise(stretch(theta, low, high), stretch(grad, low, high), kind(l2), kind(opt.l1))
         _step(theta, opt, eta, t, low, high)
         if me == 0:
             _add_up(opt.grad, b, b + n_out)
@@ -221,12 +224,12 @@ def _add_up(grad, low, high):
 @jit
 def _step(theta, opt, eta, t, low, high):
     """The optimiser's step for the parameters low..high."""
-    m = opt.m[low:high] if opt.m.size > 0 else opt.m
-    v = opt.v[low:high] if opt.v.size > 0 else opt.v
-    step(opt, eta, t, theta[low:high], opt.grad[0, low:high], m, v)
+    m = stretch(opt.m, low, high) if opt.m.size > 0 else opt.m
+    v = stretch(opt.v, low, high) if opt.v.size > 0 else opt.v
+    step(opt, eta, t, stretch(theta, low, high), stretch(opt.grad[0], low, high), m, v)
 
 
-@passage
+@jit
 def _close_epoch(theta, course, epoch, samples):
     """Record the epoch, and keep its weights as good where they are finite."""
     sums = course.sums
@@ -234,7 +237,8 @@ def _close_epoch(theta, course, epoch, samples):
     course.right[epoch] = sums[1] / samples
     if course.penalty.size > 0:
         course.penalty[epoch] = sums[2] / samples
-    sums[:] = 0
+    for k in range(sums.size):
+        sums[k] = 0
     if course.patience.size > 0:
         _judge(course, epoch)
     if _finite(theta):
@@ -242,22 +246,23 @@ def _close_epoch(theta, course, epoch, samples):
             course.good[i] = theta[i]
 
 
-@passage
+@jit
 def _pass(theta, layers, feedback, batch, data, course, rng, start, low, high):
     """Forward and backward for the samples low..high of a part of the batch that begins at `start`."""
     take(layers, batch, data, course.order, start, low, high)
     for l in range(1, layers.sizes.size):
         forward_layer(theta, layers, batch, l, low, high)
         if course.dropout[l] > 0:
-            _drop(rng, course.dropout[l], part(batch.a, batch, l, layers, low, high),
-                  part(batch.slope, batch, l, layers, low, high))  # fmt: skip
+            width = layers.sizes[l]
+            first, last = batch.at[l] + low * width, batch.at[l] + high * width
+            _drop(rng, course.dropout[l], stretch(batch.a, first, last), stretch(batch.slope, first, last))
     output_pass(layers, batch, low, high)
     if data.weights.size > 0:
         _weigh(layers, batch, data.weights, course.order, start, low, high)
     backward_from(theta, layers, feedback, batch, layers.sizes.size - 1, low, high)
 
 
-@passage
+@jit
 def _see(layers, batch, data, course, start, low, high, team, me):
     """What this member has seen of its samples: the first bad value, their cost, and how many are right."""
     if course.strict:
@@ -278,6 +283,12 @@ def train(theta, layers, feedback, data, opt, course, watch, rng, shuffle, rows,
     its share of the samples and then of the neurons. Where they have not, each member has its own: it takes part
     after part of the batch, and sums up a gradient of its own.
     """
+    _go_on(theta, layers, feedback, data, opt, course, watch, rng, shuffle, rows, steps, team, batch, me)
+
+
+@jit
+def _go_on(theta, layers, feedback, data, opt, course, watch, rng, shuffle, rows, steps, team, batch, me):
+    """What :func:`train` does; the door itself counts references to its arguments, and a loop in it would too."""
     counts, samples = course.counts, course.order.size
     L = layers.sizes.size - 1
     kind = theta.dtype.type
@@ -291,6 +302,7 @@ def train(theta, layers, feedback, data, opt, course, watch, rng, shuffle, rows,
         learns |= feedback.code[l] == KOLEN_POLLACK
     watches = watch.rows.shape[0] > 0
     bad = NOWHERE
+    none = L - L  # a plain 0 is a type of its own, and all would be compiled for it once more
     for _ in range(steps):
         if epoch == course.eta.size or bad != NOWHERE or _worn(course):
             break
@@ -298,7 +310,8 @@ def train(theta, layers, feedback, data, opt, course, watch, rng, shuffle, rows,
         if start == 0 and (shuffle or course.orders.shape[0] > 0):
             if me == 0:
                 if course.orders.shape[0] > 0:
-                    course.order[:] = course.orders[epoch]
+                    for i in range(samples):
+                        course.order[i] = course.orders[epoch, i]
                 else:
                     _shuffle(course.order, rng)
             meet(team)
@@ -321,15 +334,16 @@ def train(theta, layers, feedback, data, opt, course, watch, rng, shuffle, rows,
                 listen(layers, batch, course.dropout, watch, low, high, me)
         else:
             grad = opt.grad[me]
-            grad[:] = 0
+            for i in range(grad.size):
+                grad[i] = 0
             for begun in range(me * room, n, team.size * room):
                 size = min(room, n - begun)
-                _pass(theta, layers, feedback, batch, data, course, rng, start + begun, 0, size)
-                _see(layers, batch, data, course, start + begun, 0, size, team, me)
+                _pass(theta, layers, feedback, batch, data, course, rng, start + begun, none, size)
+                _see(layers, batch, data, course, start + begun, none, size, team, me)
                 if watches:
-                    listen(layers, batch, course.dropout, watch, 0, size, me)
+                    listen(layers, batch, course.dropout, watch, none, size, me)
                 for l in range(1, L + 1):
-                    gradient(layers, batch, l, grad, kind(1), kind(1.0 / total), size, 0, layers.sizes[l], True)
+                    gradient(layers, batch, l, grad, kind(1), kind(1.0 / total), size, none, layers.sizes[l], True)
         meet(team)
         for member in range(team.size):
             bad = min(bad, team.state[BAD + 8 * member])

@@ -10,10 +10,11 @@ import math
 
 import numpy as np
 
-from deltarule.kernels.compile import jit, passage
+from deltarule.kernels.compile import jit
 from deltarule.kernels.elementwise import GELU, OWN, SILU
 from deltarule.kernels.lengths import length
 from deltarule.kernels.products import column_sums
+from deltarule.kernels.stretch import stretch
 
 COLUMNS = ("moved", "delta", "speed", "saturated", "dead")
 """For each layer: the root mean square over the batch of the length of moved^l and of delta^l, the norm of the
@@ -33,16 +34,18 @@ def _units(layers):
     return count
 
 
-@passage
+@jit
 def begin(layers, watch, me):
     """Nothing is heard yet in this step."""
     units = _units(layers)
-    watch.seen[me] = 0
-    watch.slopes[me * units : (me + 1) * units] = 0
-    watch.errors[me * units : (me + 1) * units] = 0
+    for j in range(me * units, (me + 1) * units):
+        watch.slopes[j] = watch.errors[j] = 0
+    for l in range(watch.seen.shape[1]):
+        for k in range(watch.seen.shape[2]):
+            watch.seen[me, l, k] = 0
 
 
-@passage
+@jit
 def listen(layers, batch, dropout, watch, low, high, me):
     """Add to this step's figures those of the samples low..high of the pass that has just been made."""
     one = batch.slope.dtype.type(1)
@@ -58,13 +61,13 @@ def listen(layers, batch, dropout, watch, low, high, me):
             column_sums(batch.one, batch.packed, batch.slope, start, watch.slopes, place, one, one, high - low, width)
         column_sums(batch.one, batch.packed, batch.delta, start, watch.errors, place, one, one, high - low, width)
         place += width
-        seen = watch.seen[me, l - 1]
-        seen[MOVED] = math.hypot(seen[MOVED], batch.length[l, MOVED])
-        seen[DELTA] = math.hypot(seen[DELTA], batch.length[l, DELTA])
+        seen = watch.seen
+        seen[me, l - 1, MOVED] = math.hypot(seen[me, l - 1, MOVED], batch.length[l, MOVED])
+        seen[me, l - 1, DELTA] = math.hypot(seen[me, l - 1, DELTA], batch.length[l, DELTA])
         if watch.limit[l] > 0:
-            flat, units = _saturated(batch.slope[start:end], watch.limit[l], dropout[l])
-            seen[FLAT] += flat
-            seen[UNITS] += units
+            flat, units = _saturated(stretch(batch.slope, start, end), watch.limit[l], dropout[l])
+            seen[me, l - 1, FLAT] += flat
+            seen[me, l - 1, UNITS] += units
 
 
 @jit
@@ -84,7 +87,7 @@ def _saturated(slope, limit, dropout):
     return np.float64(flat), np.float64(units)
 
 
-@passage
+@jit
 def write_down(layers, watch, members, step, n):
     """What all members have heard in a step of n samples: who is silent, and every so often a row of the record.
 
@@ -100,20 +103,20 @@ def write_down(layers, watch, members, step, n):
             for j in range(place, place + width):
                 watch.slopes[j] += watch.slopes[member * units + j]
                 watch.errors[j] += watch.errors[member * units + j]
-            for k in (MOVED, DELTA):
+            for k in range(FLAT):  # of the lengths
                 watch.seen[0, l - 1, k] = math.hypot(watch.seen[0, l - 1, k], watch.seen[member, l - 1, k])
-            for k in (FLAT, UNITS):
+            for k in range(FLAT, UNITS + 1):
                 watch.seen[0, l - 1, k] += watch.seen[member, l - 1, k]
         dead = 0
         for j in range(place, place + width):
             watch.silence[j] = 0 if watch.slopes[j] != 0 else watch.silence[j] + n
             dead += watch.silence[j] >= watch.enough
         if due:
-            row = watch.rows[step // watch.every, :, l - 1]
-            row[MOVED] = watch.seen[0, l - 1, MOVED] / math.sqrt(n)
-            row[DELTA] = watch.seen[0, l - 1, DELTA] / math.sqrt(n)
-            row[SPEED] = length(watch.errors[place : place + width]) / n
+            rows, row = watch.rows, step // watch.every
+            rows[row, MOVED, l - 1] = watch.seen[0, l - 1, MOVED] / math.sqrt(n)
+            rows[row, DELTA, l - 1] = watch.seen[0, l - 1, DELTA] / math.sqrt(n)
+            rows[row, SPEED, l - 1] = length(stretch(watch.errors, place, place + width)) / n
             flat, of = watch.seen[0, l - 1, FLAT], max(watch.seen[0, l - 1, UNITS], 1.0)
-            row[SATURATED] = flat / of if watch.limit[l] > 0 else math.nan
-            row[DEAD] = dead / width
+            rows[row, SATURATED, l - 1] = flat / of if watch.limit[l] > 0 else math.nan
+            rows[row, DEAD, l - 1] = dead / width
         place += width
