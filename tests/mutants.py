@@ -232,6 +232,15 @@ MUTANTS = [
     Mutant("the wrong column read back from a watched training", "watched.py",
            'Move(l, "weights", delta[l], moved[l - 1])', 'Move(l, "weights", delta[l - 1], moved[l - 1])',
            "test_watched.py::test_a_step_read_back_is_the_flow_of_its_trace"),
+    Mutant("one dtype forgotten when compiling ahead", "warm.py",
+           'for dtype in ("float32", "float64"):', 'for dtype in ("float32",):',
+           "test_compile.py::test_what_was_compiled_ahead_is_loaded"),
+    Mutant("the collector of garbage left as a compilation had it", "kernels/doors.py",
+           "                if collects:\n", "                if not collects:\n",
+           "test_compile.py::test_the_collector_of_garbage_is_as_it_was_after_a_compilation"),
+    Mutant("what a part calls not linked into the door", "kernels/doors.py",
+           "library._below({}) if isinstance(library, _Part) else (library,):", "(library,):",
+           "test_check.py::test_a_right_backward_pass_is_proved"),
 ]  # fmt: skip
 
 

@@ -19,6 +19,7 @@ ORDER = [
     *("formula",),
     *("explain", "walk"),
     *("check", "comparison"),
+    *("warm",),
     *("training", "checkpoint", "store"),
     *("network",),
     *("edits", "rules", "calls"),
