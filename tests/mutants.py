@@ -321,6 +321,15 @@ MUTANTS = [
     Mutant("a mean counted as a loss of error", "lens/faults.py",
            'JUDGED = ("weights",', 'JUDGED = ("pooling", "weights",',
            "test_lens_faults.py::test_what_a_mean_does_to_the_length_is_no_fault"),
+    Mutant("one dtype forgotten when compiling ahead", "warm.py",
+           'for dtype in ("float32", "float64"):', 'for dtype in ("float32",):',
+           "test_compile.py::test_what_was_compiled_ahead_is_loaded"),
+    Mutant("the collector of garbage left as a compilation had it", "kernels/doors.py",
+           "                if collects:\n", "                if not collects:\n",
+           "test_compile.py::test_the_collector_of_garbage_is_as_it_was_after_a_compilation"),
+    Mutant("what a part calls not linked into the door", "kernels/doors.py",
+           "library._below({}) if isinstance(library, _Part) else (library,):", "(library,):",
+           "test_check.py::test_a_right_backward_pass_is_proved"),
 ]  # fmt: skip
 
 

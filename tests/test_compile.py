@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numba
+from typer.testing import CliRunner
+
+import deltarule
+from deltarule import cli, warm
+from deltarule.kernels import doors
+
 SRC = Path(__file__).parent.parent / "src"
 SAYS = "deltarule: compiling its kernels for this machine"
 FIRST_USE = "import deltarule as dr; print(dr.__file__, dr.Network([2, 2], seed=0).predict([[1, 2]]).shape)"
-
-
-def compiled_ahead(**more: str) -> subprocess.CompletedProcess[str]:
-    """`deltarule compile` in a new process."""
-    command = [sys.executable, "-m", "deltarule", "compile"]
-    env = {**os.environ, "PYTHONPATH": str(SRC), **more}
-    return subprocess.run(command, env=env, capture_output=True, text=True)
 
 
 def first_use(src: Path, **more: str) -> str:
@@ -50,25 +51,39 @@ def test_without_a_folder_to_write_to_it_compiles_each_time_and_works(tmp_path):
 
 
 def test_what_was_compiled_ahead_is_loaded(tmp_path):
-    kept = {"NUMBA_CACHE_DIR": str(tmp_path)}
-    done = compiled_ahead(**kept)
+    src, kept = Path(deltarule.__file__).parents[1], tmp_path / "kept"
+    more = {"NUMBA_CACHE_DIR": str(kept)}
+    command = [sys.executable, "-m", "deltarule", "compile"]
+    env = {**os.environ, "PYTHONPATH": str(src), **more}
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert SAYS in done.stderr
-    assert f"kept in {tmp_path}" in done.stdout
-    doors = {path.name.split("-")[0] for path in tmp_path.rglob("*.nbi")}
-    assert doors == {"train.train", "passes.predict", "passes.backprop"}
-    assert len(list(tmp_path.rglob("*.nbc"))) == 2 * len(doors)  # one for each dtype
-    assert first_use(SRC, **kept) == ""
+    assert f"kept in {kept}" in done.stdout
+    found = {path.name.split("-")[0] for path in kept.rglob("*.nbi")}
+    assert found == {"train.train", "passes.predict", "passes.backprop"}
+    assert len(list(kept.rglob("*.nbc"))) == 2 * len(found)  # one for each dtype
+    assert first_use(src, **more) == ""
 
 
-def test_compiled_ahead_for_nothing_is_an_error():
-    nowhere = {"NUMBA_CACHE_DIR": "/proc/nowhere", "NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator"}
-    done = compiled_ahead(**nowhere, NUMBA_OPT="0")
-    assert done.returncode == 2
-    assert "NUMBA_CACHE_DIR" in done.stderr
+def test_compiled_ahead_for_nothing_is_an_error(monkeypatch):
+    monkeypatch.setattr(warm, "compile_kernels", lambda say: None)
+    refused = CliRunner().invoke(cli.app, ["compile"]).exception
+    assert isinstance(refused, deltarule.BadInput)
+    assert "NUMBA_CACHE_DIR" in str(refused)
 
 
-def test_a_numba_with_other_insides_compiles_the_kernels_in_its_own_way(tmp_path):
+def test_the_collector_of_garbage_is_as_it_was_after_a_compilation():
+    for collects in (True, False):
+        door = numba.njit(**doors.DOOR)(lambda x: x + 1)
+        try:
+            (gc.enable if collects else gc.disable)()
+            assert door(1) == 2
+            assert gc.isenabled() == collects
+        finally:
+            gc.enable()
+
+
+def test_a_numba_with_other_insides_compiles_the_kernels_in_its_own_way():
     code = """
 import numba.core.codegen as codegen
 del codegen.CPUCodeLibrary._get_module_for_linking

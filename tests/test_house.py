@@ -21,6 +21,7 @@ ORDER = [
     *("lens",),
     *("explain", "walk"),
     *("check", "comparison"),
+    *("warm",),
     *("training", "checkpoint", "predictions", "store"),
     *("network",),
     *("prepared", "recipe", "division", "learner", "columns", "tables"),
