@@ -212,7 +212,9 @@ class Network:
             part = data._replace(x=x[first:last], labels=labels[first:last], targets=values[first:last])
             predict(self.theta, self._layers, room, part, out[first:last], cost[first:last])
 
-        members = min(cores.cores(), N * sum(W.size for W in self.W) // PREDICT_SHARE) if buffers is None else 1
+        members = 0 if buffers else N * self.theta.size // PREDICT_SHARE
+        if members > 1:
+            members = min(members, cores.cores())
         if members < 2:
             some(0, N)
         else:
