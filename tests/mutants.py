@@ -348,7 +348,7 @@ def is_seen(mutant: Mutant) -> tuple[bool, str]:
         done = subprocess.run(
             [*command, f"tests/{mutant.test}"],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "NUMBA_OPT": "1"},
+            env={**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,
             text=True,
         )
