@@ -1,7 +1,7 @@
 """A stretch of a flat array, as an array.
 
 Numba's own slice is made for any bounds and counts references; it takes fifty instructions, and there are a hundred
-stretches. This one takes five: the bounds are in order and inside, and the array that it is of must live on.
+stretches. This one takes five: the bounds are in order and inside.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from numba import types
+from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic
 
 
@@ -25,6 +26,6 @@ def stretch(typing: Any, array: Any, low: Any, high: Any) -> Any:
         part.nitems = count
         part.shape = builder.insert_value(whole.shape, count, 0)
         part.data = builder.gep(whole.data, [args[1]])
-        return part._getvalue()
+        return impl_ret_borrowed(context, builder, array, part._getvalue())  # counted, where references are
 
     return array(array, types.intp, types.intp), emit
