@@ -152,8 +152,12 @@ def test_ctrl_c_ends_a_shared_training_at_a_whole_step():
     net = network([9, 20, 13, 4], "relu", "softmax", "log_likelihood", "float32", scale=1.0)
     x, y = samples(net, 150)
     timer = threading.Timer(0.8, lambda: os.kill(os.getpid(), signal.SIGINT))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin without it
     timer.start()
-    history = net.fit(x, y, epochs=200_000, batch_size=50, optimizer=dr.SGD(1e-3), threads=2)
+    try:
+        history = net.fit(x, y, epochs=200_000, batch_size=50, optimizer=dr.SGD(1e-3), threads=2)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert history.stopped == "interrupted"
     assert history.epochs > 0
     assert np.isfinite(net.theta).all()

@@ -310,7 +310,8 @@ def test_the_lock_is_released_while_the_kernels_run(monkeypatch):
 
 
 INTERRUPTED = """
-    import numpy as np, deltarule as dr, sys
+    import numpy as np, deltarule as dr, signal, sys
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin without it
     x, y = dr.data.digits().train
     net = dr.Network([64, 200, 10], seed=0)
     net.fit(x, y, epochs=1)
@@ -327,7 +328,10 @@ def test_ctrl_c_returns_the_network_with_its_history():
         assert child.stdout.readline() == "ready\n"
         time.sleep(1.0)
         os.kill(child.pid, signal.SIGINT)
-        out, err = child.communicate(timeout=60)
+        try:
+            out, err = child.communicate(timeout=60)
+        finally:
+            child.kill()
     assert out == "interrupted True True True\n", err
 
 
