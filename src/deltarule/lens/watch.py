@@ -22,6 +22,7 @@ from deltarule.flow import Flow, Move
 from deltarule.lens import engine, names
 from deltarule.lens.graph import Graph, Plan, plan, walk
 from deltarule.lens.passes import Pass, value
+from deltarule.lens.shards import Parameters, clean, kind, parameters, unwrapped
 from deltarule.verdicts import Fault
 from deltarule.watched import WatchedModel
 
@@ -47,7 +48,8 @@ def watch(model: nn.Module, every: int = 1) -> Watch:
     Parameters
     ----------
     model : torch.nn.Module
-        It is neither changed nor written on, and its gradients are the same bits.
+        It is neither changed nor written on, and its gradients are the same bits. DistributedDataParallel and both
+        kinds of FSDP may be around it, or around its parts: names are those of the modules inside.
     every : int
         Each so many-th backward pass is recorded, the first among them.
 
@@ -81,7 +83,7 @@ def watch(model: nn.Module, every: int = 1) -> Watch:
             "torch.nn.ModuleList and watch that"
         )
     require("every", every, is_count(every), "a whole number from 1 up: each so many-th backward pass is recorded")
-    return Watch(model, every)
+    return Watch(unwrapped(model), every)
 
 
 class Memory:
@@ -120,7 +122,7 @@ class Watch:
         self._flows: dict[int, Flow] = {}
         self._memory = _memory.setdefault(model, Memory())
         self._forward = names.Forward()
-        self._parameters: dict[int, str] = {}
+        self._parameters = Parameters()
         self._count = 0
         self._due = 1
         self._strangers = 0
@@ -133,7 +135,7 @@ class Watch:
         if self._open:
             raise BadInput("this watch is open already; leave its `with` first, or make another: watch(model)")
         self._open = True
-        self._parameters = names.parameters(self.model)
+        self._parameters = parameters(self.model)
         try:
             engine.join(self)
             self._listen()
@@ -176,7 +178,7 @@ class Watch:
         if self._count < self._due:
             self._listen_on()
             return None
-        graph = walk(_nodes(roots), self._parameters)
+        graph = self._walked(roots)
         if not graph.parameters:
             self._strangers += 1
             self._listen_on()
@@ -192,6 +194,12 @@ class Watch:
         seen.scale = engine.scale_of(graph.nodes)
         self._running.append(seen)
         return self._closed
+
+    def _walked(self, roots: Sequence[Any]) -> Graph:
+        """The graph below, with the model's parameters as they are now."""
+        if self._parameters.growing:
+            self._parameters = parameters(self.model)
+        return walk(_nodes(roots), self._parameters.names)
 
     def _listen_on(self) -> None:
         """After a pass that was not recorded: the next forward pass may be the one whose names are wanted."""
@@ -214,7 +222,7 @@ class Watch:
         host = outer.nodes.get(torch._C._current_autograd_node())
         if host is None:
             return None  # it runs beside ours, in another thread
-        graph = walk(_nodes(roots), self._parameters)
+        graph = self._walked(roots)
         inner = Pass(graph, self._plan(graph), self._count)
         outer.inner += ((host, inner),)
         self._running.append(inner)
@@ -229,12 +237,10 @@ class Watch:
         known = self._memory.plans.get(graph.form)
         heard = self._forward.heard
         if known is None or (heard and not known.seen):
-            self._parameters = names.parameters(self.model)
-            known = plan(graph, self._parameters)
+            self._parameters = parameters(self.model)
+            known = plan(graph, self._parameters.names, self._parameters.pieces)
             names.give(known, graph, self._forward if heard else None)
-            parameters = [(names.clean(name), one) for name, one in self.model.named_parameters()]
-            known.trainable = [name for name, one in parameters if one.requires_grad]
-            known.frozen = [name for name, one in parameters if not one.requires_grad]
+            known.trainable, known.frozen = self._parameters.trainable, self._parameters.frozen
             known.blocks = _sisters(self.model)
             known.called = frozenset(self._forward.called) if heard else None
             if self._forward.elsewhere:
@@ -342,10 +348,6 @@ def _nodes(roots: Sequence[Any]) -> list[Any]:
 
 def _sisters(model: nn.Module) -> list[tuple[str, str]]:
     """The modules of which there are several of a kind, with parts of their own."""
-    kinds = [
-        (names.clean(path), type(module).__name__)
-        for path, module in model.named_modules()
-        if len(list(module.children()))
-    ]
-    many = Counter(kind for _, kind in kinds)
-    return [(path, kind) for path, kind in kinds if path and many[kind] > 1]
+    kinds = {clean(path): kind(module) for path, module in model.named_modules() if len(list(module.children()))}
+    many = Counter(kinds.values())
+    return [(path, own) for path, own in kinds.items() if path and many[own] > 1]
