@@ -98,7 +98,7 @@ def _flat(module: nn.Module) -> Iterator[tuple[Tensor, tuple[str, ...]]]:
 
 def _gathered(module: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor | None]]:
     """By module and name, the whole tensors that fully_shard computes with; None for one that it has not made yet."""
-    state: Any = module._get_fsdp_state() if hasattr(module, "_get_fsdp_state") else None  # type: ignore[operator]
+    state: Any = module._get_fsdp_state() if hasattr(module, "_get_fsdp_state") else None
     for group in getattr(state, "_fsdp_param_groups", ()):
         for one in getattr(group, "fsdp_params", ()):
             info = one._module_info

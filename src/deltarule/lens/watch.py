@@ -19,9 +19,9 @@ from torch import nn
 
 from deltarule.errors import BadInput, DeltaruleError, is_count, require
 from deltarule.flow import Flow, Move
-from deltarule.lens import engine, names
+from deltarule.lens import engine, names, ranks
 from deltarule.lens.graph import Graph, Plan, plan, walk
-from deltarule.lens.passes import Pass, value
+from deltarule.lens.passes import Pass, Seen, value
 from deltarule.lens.shards import Parameters, clean, kind, parameters, unwrapped
 from deltarule.verdicts import Fault
 from deltarule.watched import WatchedModel
@@ -319,6 +319,57 @@ class Watch:
     def record(self) -> WatchedModel:
         """All that was seen, as a frozen record; see :class:`deltarule.watched.WatchedModel`."""
         return WatchedModel(self.steps, self.every, self.flows)
+
+    def gather(self, group: Any = None, timeout: float = 60.0) -> Flow:
+        """The last pass of all processes that train the model together, under DistributedDataParallel or FSDP.
+
+        Each process watches its own samples. This is the error of what they train on, the mean C of the ranks'
+        losses C_r: |dC/da| = sqrt(sum_r |dC_r/da_r|^2) / R. With losses that are means over equally many samples it
+        is what one process would measure with all of them in its batch. The verdicts are on these figures; what is
+        NaN or infinite names its ranks, and `.ranks` has the flow of each with its own verdict. A share of dead
+        neurons is the smallest of the ranks', for what is dead is so for every sample: the true one is no larger.
+
+        Every rank of the group must call it, after the same step, and gets the same flow. Without torch.distributed
+        it is the process's own flow, so that a script need not ask how it was started.
+
+        Parameters
+        ----------
+        group : torch.distributed.ProcessGroup, optional
+            All processes, if not given.
+        timeout : float
+            Seconds to wait for the others.
+
+        Raises
+        ------
+        NotGathered
+            Where not all ranks came; the training can go on.
+        NothingSeen
+            Where none has recorded a pass.
+        """
+        last = self._passes[-1].seen() if self._passes else None
+        by_rank = ranks.everyones(last, group, timeout)
+        return self._together(by_rank)
+
+    def gather_record(self, group: Any = None, timeout: float = 60.0) -> WatchedModel:
+        """All passes as :meth:`gather` gives the last one: the record to be saved by one of the ranks.
+
+        >>> import torch
+        >>> model = torch.nn.Linear(8, 2)
+        >>> with watch(model) as flow:
+        ...     model(torch.randn(64, 8)).square().mean().backward()
+        >>> len(flow.gather_record())             # every rank calls it; then, on rank 0, .save("runs/mine")
+        1
+        """
+        by_rank = ranks.everyones({one.number: one.seen() for one in self._passes}, group, timeout)
+        steps = sorted(set().union(*by_rank.values()))
+        flows = [self._together({rank: seen.get(step) for rank, seen in by_rank.items()}) for step in steps]
+        return WatchedModel(tuple(steps), self.every, tuple(flows))
+
+    def _together(self, by_rank: dict[int, Seen | None]) -> Flow:
+        if all(seen is None for seen in by_rank.values()):
+            raise NothingSeen(self._nothing())
+        only = next(iter(by_rank.values())) if len(by_rank) == 1 else None
+        return only.flow if only is not None else ranks.together(by_rank)
 
     def save(self, path: str | Path) -> None:
         """Write the record to a file that :meth:`WatchedModel.load <deltarule.watched.WatchedModel.load>` reads."""
