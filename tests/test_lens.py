@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import itertools
+import json
 import math
 import warnings
 import weakref
@@ -598,6 +599,35 @@ def test_a_record_goes_to_a_file_and_back(tmp_path):
         WatchedModel.load(tmp_path / "flow.json")
     with pytest.raises(BadFile, match="is not there"):
         WatchedModel.load(tmp_path / "none.json")
+
+
+def test_a_record_has_a_folder_of_its_own(tmp_path):
+    model = zoo.mlp(64, 32, 10)
+    with watch(model) as flow:
+        zoo.loss_of("", model, *zoo.digits(64)).backward()
+    for name in ("runs/mine", "runs/lr0.1"):
+        assert flow.save(tmp_path / name) == tmp_path / name / "flow.json"
+        assert WatchedModel.load(tmp_path / name).to_dict() == flow.record().to_dict()
+    assert [one.name for one in (tmp_path / "runs/mine").iterdir()] == ["flow.json"]
+    (tmp_path / "file").touch()
+    with pytest.raises(BadInput, match="cannot be made a folder"):
+        flow.save(tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == b""
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e38])
+def test_an_error_that_is_no_number_survives_its_file(bad, tmp_path):
+    model = zoo.mlp(64, 32, 10)
+    x, y = zoo.digits(64)
+    with watch(model) as flow:
+        (F.cross_entropy(model(x), y) * bad).backward()
+    flow.save(tmp_path / "flow.json")
+    json.loads((tmp_path / "flow.json").read_text(), parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+    back = WatchedModel.load(tmp_path / "flow.json")
+    assert str(back.to_dict()) == str(flow.record().to_dict())
+    assert [str(move.norm_in) for move in back.at(0).rows] == [str(move.norm_in) for move in flow.rows]
+    assert back.at(0).verdict == flow.verdict
+    assert back.at(0).report(color=False) == flow.report(color=False)
 
 
 def test_it_draws_itself():

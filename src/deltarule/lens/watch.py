@@ -371,9 +371,12 @@ class Watch:
         only = next(iter(by_rank.values())) if len(by_rank) == 1 else None
         return only.flow if only is not None else ranks.together(by_rank)
 
-    def save(self, path: str | Path) -> None:
-        """Write the record to a file that :meth:`WatchedModel.load <deltarule.watched.WatchedModel.load>` reads."""
-        self.record().save(path)
+    def save(self, path: str | Path) -> Path:
+        """Write the record to a file, or a folder of its own; `deltarule flow PATH` and WatchedModel.load read it.
+
+        See :meth:`deltarule.watched.WatchedModel.save`.
+        """
+        return self.record().save(path)
 
     def __iter__(self) -> Iterator[Flow]:
         return (self.at(i) for i in range(len(self)))
