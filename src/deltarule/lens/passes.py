@@ -355,6 +355,4 @@ def value(root: Any) -> norms.Number:
     """The loss itself, or 0 where the pass begins at no single number."""
     if not isinstance(root, Tensor) or root.numel() != 1 or root.is_complex():
         return 0.0
-    with torch.no_grad():
-        found = root.detach().reshape(()).double() if root.device.type != "mps" else root.detach().reshape(())
-    return float(found) if found.device.type == "cpu" else found
+    return float(root.item()) if root.is_cpu else root.detach().reshape(())

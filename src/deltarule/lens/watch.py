@@ -29,7 +29,7 @@ from deltarule.watched import WatchedModel
 FORMS = 32
 """As many forms of graph are remembered for a model."""
 
-COUNTED = 8
+COUNTED = 16
 """Shares of flat and dead units are counted at passes at least so far apart, and stand in between; lengths are taken
 in each."""
 
