@@ -12,7 +12,6 @@ from collections.abc import Callable, MutableSequence, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from deltarule.flow import Flow, Move
@@ -176,6 +175,7 @@ class Pass:
             called=plan.called,
             loss=loss,
             blocks=tuple(plan.blocks),
+            scale=scale,
         )
         unseen = tuple(dict.fromkeys([*_unseen(plan, rows), *sorted(self._troubles())]))
         return Seen(self.number, Flow(tuple(rows), 0, (), judge(rows, lack), unseen, scale), lack)
