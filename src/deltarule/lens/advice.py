@@ -56,8 +56,8 @@ def not_finite(move: Move) -> str:
 def overscaled(scale: float) -> str:
     """For an error that was finite until a gradient scaler's factor was on it."""
     return (
-        f"nothing, if it is rare: the gradient scaler's factor {scale:g} was too large, it skips this step and lowers the "
-        "factor; if it goes on while the factor falls, the model's own error grows: look at the largest gains above"
+        f"nothing, if it is rare: the gradient scaler's factor {scale:g} was too large, it skips this step and "
+        "lowers the factor; if it goes on while that falls, the model's own error grows: look at the largest gains"
     )
 
 

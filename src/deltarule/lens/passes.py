@@ -191,7 +191,7 @@ class Pass:
 
     def _read(self) -> list[Any]:
         """All figures as numbers, None where nothing was measured; then the loss, then the scale."""
-        scale = self.scale[1].double() if self.scale is not None else 1.0
+        scale: norms.Number = self.scale[1] if self.scale is not None else 1.0
         self.figures = list(self.figures)
         if self.counted is not None:
             for row in self.plan.rows:
@@ -336,7 +336,7 @@ def _unseen(plan: Plan, rows: Sequence[Move]) -> list[str]:
     if not plan.seen:
         notes.append(
             "the lines of the code, and the modules of operations without parameters: the forward pass ran before "
-            "the watch began; run it inside the `with` once"
+            "the watch began, or had a new form; run it inside the `with` once more"
         )
     for move in rows:
         if move.step == "compiled":
@@ -355,4 +355,4 @@ def value(root: Any) -> norms.Number:
     """The loss itself, or 0 where the pass begins at no single number."""
     if not isinstance(root, Tensor) or root.numel() != 1 or root.is_complex():
         return 0.0
-    return float(root.item()) if root.is_cpu else root.detach().reshape(())
+    return float(root.item()) if root.is_cpu else root.detach().clone()

@@ -37,6 +37,9 @@ TRIES = 8
 """For as many new forms of graph the forward pass is listened to; a model whose form goes on changing would pay
 for it in each step."""
 
+VAIN = 50
+"""For as many passes it is listened to in vain, as of a model that torch.compile or torch.jit.script runs whole."""
+
 
 class NothingSeen(DeltaruleError, RuntimeError):
     """A flow was asked for, but no backward pass of the model has been recorded."""
@@ -92,12 +95,13 @@ class Memory:
     def __init__(self) -> None:
         self.plans: dict[Any, Plan] = {}
         self.tries = 0
+        self.vain = 0
 
     @property
     def curious(self) -> bool:
         """Whether to listen to a forward pass: while some form has no names, but not for ever."""
         unnamed = not self.plans or any(not one.seen for one in self.plans.values())
-        return unnamed and self.tries < TRIES
+        return unnamed and self.tries < TRIES and self.vain < VAIN
 
     def keep(self, form: Any, known: Plan) -> None:
         """Remember a plan, and forget the oldest of too many."""
@@ -214,6 +218,7 @@ class Watch:
         self._passes.append(seen)
         if self._forward.on or not seen.plan.seen:
             self._memory.tries += self._forward.heard
+            self._memory.vain += self._forward.on and not self._forward.heard
             self._listen()
 
     def _within(self, roots: Sequence[Any]) -> Callable[[], None] | None:
