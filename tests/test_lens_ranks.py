@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from deltarule.errors import BadInput
 from deltarule.flow import Flow
-from deltarule.lens import NotGathered, watch
+from deltarule.lens import NotGathered, scalars, watch
 from deltarule.watched import WatchedModel
 
 pytestmark = [
@@ -258,7 +258,7 @@ def test_what_is_not_alike_on_all_ranks_is_left_out_and_said():
     silent, other, behind = (Flow.from_dict(first[name]) for name in ("silent", "other", "behind"))
     assert "on rank 1: no backward pass was recorded there" in silent.unseen
     assert str(silent.rows) == str(silent.ranks[0].rows)
-    assert silent.ranks[1].rows == ()
+    assert silent.ranks[1] is None
     assert "not seen: on rank 1" in silent.report()
     assert any(what.startswith("rank 1, which is left out: it ran other operations") for what in other.unseen)
     assert "rank 1, which is left out: its pass is number 2; the others are at number 1" in behind.unseen
@@ -344,3 +344,14 @@ def test_copies_of_a_wrapped_model_keep_their_own_names():
     with watch(model) as flow:
         F.cross_entropy(model(x), y).backward()
     assert "head" in {move.name for move in flow.rows}
+
+
+def test_a_flow_of_all_goes_wherever_a_flow_goes():
+    pytest.importorskip("matplotlib").use("Agg")
+    together = Flow.from_dict(found()["faults_of_one"][0]["dead"])
+    assert set(scalars(together)) == set(scalars(together.ranks[0]))
+    assert len(together.plot().get_lines()) >= 2
+    assert "rank 1 by itself: dead" in together._repr_html_()
+    assert together.budget().splitlines()[-1].startswith("from nll_loss")
+    silent = Flow.from_dict(found()["uneven"][0][0]["silent"])
+    assert "lengths are those of the mean of 2 ranks' losses" in silent.report()

@@ -195,14 +195,15 @@ def _rank_lines(flow: Flow) -> list[tuple[str, str]]:
     if not flow.ranks:
         return []
     lines = [(f"lengths are those of the mean of {len(flow.ranks)} ranks' losses, over the samples of all", "")]
-    sizes = {rank: arriving(one.rows, 1) for rank, one in enumerate(flow.ranks) if one.rows}
+    own = {rank: one for rank, one in enumerate(flow.ranks) if one is not None}
+    sizes = {rank: arriving(one.rows, 1) for rank, one in own.items()}
     finite = {rank: size for rank, size in sizes.items() if math.isfinite(size)}
     if flow.L and len(finite) > 1:
         low, high = min(finite, key=finite.__getitem__), max(finite, key=finite.__getitem__)
         ends = f"{finite[low]:.3g} (rank {low}) to {finite[high]:.3g} (rank {high})"
         lines.append((f"at layer 1 each rank's own error is {ends}", ""))
-    for rank, one in enumerate(flow.ranks):
-        if one.rows and one.verdict != flow.verdict:
+    for rank, one in own.items():
+        if one.verdict != flow.verdict:
             lines.append((f"rank {rank} by itself: {'; '.join(map(_brief, one.verdicts)) or 'healthy'}", "bold"))
     return lines
 

@@ -37,7 +37,7 @@ class NotGathered(DeltaruleError, RuntimeError):
 
 
 def everyones(mine: Any, group: Any, timeout: float) -> dict[int, Any]:
-    """By rank, what each process of the group hands in; each gets all of it. Alone, one's own under rank 0.
+    """By rank in the group, what each process hands in; each gets all of it. Alone, one's own under rank 0.
 
     Raises NotGathered where one does not come within `timeout` seconds; the group serves the training as before.
     """
@@ -45,11 +45,10 @@ def everyones(mine: Any, group: Any, timeout: float) -> dict[int, Any]:
     if not (distributed.is_available() and distributed.is_initialized()):
         return {0: mine}
     group = group if group is not None else distributed.group.WORLD
-    members = distributed.get_process_group_ranks(group)
-    found: list[Any] = [None] * len(members)
-    with _met(members, timeout):
+    found: list[Any] = [None] * distributed.get_world_size(group)
+    with _met(group, timeout):
         distributed.all_gather_object(found, mine, group=group)
-    return dict(zip(members, found, strict=True))
+    return dict(enumerate(found))
 
 
 _meetings: Counter[str] = Counter()
@@ -57,40 +56,40 @@ _meetings: Counter[str] = Counter()
 
 
 @contextmanager
-def _met(members: Sequence[int], timeout: float) -> Iterator[None]:
+def _met(group: Any, timeout: float) -> Iterator[None]:
     """Once all ranks are here. They meet in the store by which they found each other: to wait in a collective
     operation of the group's own would end it for the training, if one rank does not come."""
-    who = ",".join(map(str, members))
+    who = ",".join(map(str, distributed.get_process_group_ranks(group)))
     try:
         store = distributed.PrefixStore("deltarule.lens", distributed.distributed_c10d._get_default_store())
     except (AttributeError, ValueError):  # as with MPI: then the group's own timeout is all there is
         yield
         return
-    keys = {rank: f"{who}/{_meetings[who]}/{rank}" for rank in members}
-    me = distributed.get_rank()
+    me = distributed.get_rank(group)
+    keys = [f"{who}/{_meetings[who]}/{rank}" for rank in range(distributed.get_world_size(group))]
     store.set(keys[me], "here")
     try:
-        _wait(store, keys, timeout)
+        _wait(store, keys, me, timeout)
         yield
         _meetings[who] += 1
     finally:
         store.delete_key(keys[me])
 
 
-def _wait(store: Any, keys: dict[int, str], timeout: float) -> None:
+def _wait(store: Any, keys: list[str], me: int, timeout: float) -> None:
     """Until all keys are there. Raises NotGathered with the ranks whose are not."""
     try:
-        store.wait(list(keys.values()), timedelta(seconds=timeout))
+        store.wait(keys, timedelta(seconds=timeout))
     except RuntimeError as error:
-        missing = [rank for rank, key in keys.items() if not store.check([key])]
+        missing = [rank for rank, key in enumerate(keys) if not store.check([key])]
         raise NotGathered(
-            f"nobody came within {timeout:g} s {_ranks(missing)}, when rank {distributed.get_rank()} asked for the "
-            "flows of all: every rank must call gather(), after the same step"
+            f"nobody came within {timeout:g} s {_ranks(missing)}, when rank {me} asked for the flows of all: every "
+            "rank must call gather(), after the same step"
         ) from error
 
 
 def together(by_rank: dict[int, Seen | None]) -> Flow:
-    """The flow of all processes, judged as a whole; `ranks` has their own, an empty one where a rank saw nothing.
+    """The flow of all processes, judged as a whole; `ranks` has their own, None where a rank saw nothing.
 
     Ranks whose pass had other operations, or was another step, than that of most are left out and said to be.
     """
@@ -113,7 +112,7 @@ def together(by_rank: dict[int, Seen | None]) -> Flow:
         other = seen[rank].number
         what = "it ran other operations" if other == first.number else f"its pass is number {other}"
         notes.append(f"rank {rank}, which is left out: {what}; the others are at number {first.number}")
-    own = [seen[rank].flow if rank in seen else Flow((), 0, ()) for rank in sorted(by_rank)]
+    own = [seen[rank].flow if rank in seen else None for rank in sorted(by_rank)]
     return Flow(tuple(rows), 0, (), found, tuple(dict.fromkeys(notes)), flows[0].scale, tuple(own))
 
 
