@@ -9,7 +9,7 @@ from typing import Annotated, Optional
 import typer
 from rich.console import Console
 
-from deltarule import runs
+from deltarule import flows, runs
 from deltarule.errors import BadInput, DeltaruleError
 from deltarule.settings import usual_settings
 
@@ -161,18 +161,26 @@ def check(
 
 @app.command()
 def flow(
-    run: Annotated[Path, typer.Argument(help="A run's folder, or a network file.")],
+    run: Annotated[
+        Path, typer.Argument(help="A run's folder, a network file, or what a watch over a PyTorch model has saved.")
+    ],
+    step: Annotated[int | None, typer.Option(help="The recorded training step; see `train --watch`.")] = None,
     dataset: Annotated[str | None, typer.Option(help="The data to run through; the run's own, if not given.")] = None,
     data: Data = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw it into this file: .png, .svg, .pdf.")] = None,
+    curves: Annotated[Path | None, typer.Option(help="Draw each layer's error over the recorded steps.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write it as a page.")] = None,
 ) -> None:
-    """Where the error goes, layer by layer, over the training data; what is wrong, and what mends it."""
-    found = runs.flow(run, dataset, data)
-    if plot is not None:
-        runs.draw(found, plot)
-    typer.echo(found.report())
-    if plot is not None:
-        out.print(f"drawn into {plot}", markup=False)
+    """Where the error goes, layer by layer; what is wrong, and what mends it.
+
+    Of a run: over the training data, as the network is now. Of a watched one, or of a watch's record, also over the
+    recorded steps.
+    """
+    found = flows.shown(run, dataset, data, step)
+    written = flows.write(found, plot, curves, html)
+    typer.echo(found.text())
+    for line in written:
+        out.print(line, markup=False)
 
 
 @app.command()
