@@ -125,9 +125,7 @@ def _nudged(net: Network, row: Array, target: Array, trace: Trace) -> tuple[list
             moved = seen.z[l][None] + H[:, None, None] * nudge.reshape(-1, 1, 1, n)
             cost = np.stack([seen.cost_from(l, moved[i])[0][:, 0] for i in range(len(wanted))])
         by_neuron: list[float | str | None] = [None] * n
-        for k, one, beside in zip(
-            wanted, slope, np.asarray(kinked).reshape(len(wanted), -1).any(axis=1), strict=True
-        ):
+        for k, one, beside in zip(wanted, slope, np.atleast_1d(kinked), strict=True):
             by_neuron[k] = None if beside else value(float(one))
         measured.append(by_neuron)
         nudges.append({"neurons": wanted.tolist(), "h": H.tolist(), "cost": [plain(one) for one in cost]})
