@@ -147,6 +147,7 @@
  * @property {Value} total             |delta^1| / |delta^L|
  * @property {number} samples          0 where that was not kept
  * @property {string[]} unseen         what could not be seen
+ * @property {string[]} notes          what the lengths are those of: a scaled loss, the mean of several processes
  * @property {object[]} rows           every move: the fields of Move, and `label`
  */
 
@@ -233,7 +234,7 @@
  * @typedef {object} Door
  * @property {"server" | "notebook" | "file"} kind
  * @property {(what: string, given?: object) => Promise<any>} ask
- *     "scene" () -> Scene; "pass" {sample} -> Pass; "flow" {at} -> FlowView of a recorded step, or of now without `at`;
+ *     "scene" () -> Scene; "pass" {sample} -> Pass; "flow" {at} -> FlowView of a recorded step, by its place in Heat.steps, or of now without `at`;
  *     "wires" {layer, neuron} -> {out: Value[], in: Value[]} of a large matrix; "formula" {text} -> Judged;
  *     "train" {do: "play" | "pause" | "step" | "reset" | "set", ...Settings} -> Settings;
  *     "runs" () -> {name, kind}[] that the program was opened with; "open" {name} -> Scene;
