@@ -1,7 +1,7 @@
 """A real Chromium for the tests of the page: one a module, and a page that fails a test on anything gone wrong.
 
-`open_page(address, width=..., height=..., dark=...)` opens a file (a Path) or a link and returns Playwright's page. At
-the end of the test all that its pages said is judged: an error, a warning, a request that failed or one that went
+`open_page(address, width=..., height=..., dark=...)` opens a file (a Path) or a link and returns Playwright's page.
+At the end of the test all that its pages said is judged: an error, a warning, a request that failed or one that went
 anywhere but to this machine fails the test. What a test expects it takes out of `page.faults` itself.
 
 Where no Chromium is installed these tests are skipped, and say so; with DELTARULE_NEEDS_CHROMIUM=1 they fail.
