@@ -1,0 +1,3 @@
+// stand-in until the shell's is there
+import "./d3.min.js";
+export const d3 = globalThis.d3;
