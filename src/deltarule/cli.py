@@ -278,6 +278,23 @@ def compare_rules(
     out.print(str(found), markup=False)
 
 
+@app.command()
+def explore(
+    paths: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Argument(help="Runs, networks' files, records of a watch. [the embedded digits]"),
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="The data to run through; a run's own, if not given.")] = None,
+    data: Data = None,
+    port: Annotated[int | None, typer.Option(help="[8765, or another that is free]")] = None,
+    browser: Annotated[bool, typer.Option(help="Open it in the browser.")] = True,
+) -> None:
+    """Open a page on this machine: step through a network, train it live, judge formulas, diagnose runs."""
+    from deltarule.page.server import explore as serve
+
+    serve(paths or [], dataset=dataset, folder=data, port=port, browser=browser, say=lambda text: typer.echo(text))
+
+
 @app.command("compile")
 def compile_() -> None:
     """Compile the kernels for both dtypes ahead of their first use, and say where they are kept."""
