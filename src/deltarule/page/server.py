@@ -1,7 +1,7 @@
 """`deltarule explore`: the page in a browser, served to this machine alone.
 
-Whoever holds the key that is made at each start may ask; the key is in the link that the program prints. No word of the
-address becomes a path: there is a table of files, read at the start.
+Whoever holds the key that is made at each start may ask; the key is in the link that the program prints. No word of
+the address becomes a path: there is a table of files, read at the start.
 """
 
 from __future__ import annotations
