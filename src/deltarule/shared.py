@@ -278,12 +278,13 @@ class SharedSteps:
         return int(self.training.team.state[BAD::8].min()), int(self.local.counts[BAD_LAYER])
 
     def _end_epoch(self, epoch: int) -> None:
-        """Record the epoch, see to it that all ranks have the same weights, and keep them as good if they are finite."""
+        """Record the epoch, see to it that all ranks have the same weights, keep them as good if they are finite."""
         training, course = self.training, self.course
         theta, memory = training.net.theta, training.memory
         started = time.perf_counter()
         training.ranks.sum(self.seen)
-        if len(set(training.ranks.gather(zlib.crc32(theta.tobytes())))) > 1:  # processors of two kinds round in two ways
+        marks = training.ranks.gather(zlib.crc32(theta.tobytes()))
+        if len(set(marks)) > 1:  # processors of two kinds round in two ways
             for array in (theta, memory.m, memory.v, training.feedback.B):
                 training.ranks.share(array)
         training.communicating += time.perf_counter() - started

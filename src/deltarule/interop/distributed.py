@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -18,6 +20,9 @@ Array = npt.NDArray[Any]
 
 PLACE = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """The variables of the environment that torchrun tells a process its place by."""
+
+LOOK_SECONDS = 0.01
+"""So often the first rank looks whether the others have come."""
 
 HOW = "torchrun --nproc-per-node 2 SCRIPT.py"
 
@@ -79,11 +84,44 @@ def ranks(backend: str | None = None, timeout: float = 1800.0) -> Iterator[Torch
         raise BadInput(f"no ranks here: {', '.join(missing)} is not set. Start the program by torchrun: {HOW}")
     device = _device(torch, backend)
     by = "gloo" if device is None else "cpu:gloo,cuda:nccl"
-    _answered(lambda: dist.init_process_group(by, timeout=waits))
+
+    def join() -> None:
+        store, rank, size = next(dist.rendezvous("env://", timeout=waits))
+        own = dist.PrefixStore(_attempt(store, rank, size, timeout), store)
+        dist.init_process_group(by, store=own, rank=rank, world_size=size, timeout=waits)
+
+    _answered(join)
     try:
         yield TorchRanks(torch, None, device)
     finally:
         dist.destroy_process_group()
+
+
+def _attempt(store: Any, rank: int, size: int, timeout: float) -> str:
+    """A name for this start of the ranks that all of them know, and that no earlier start has had.
+
+    torchrun keeps one store for all its restarts: without a name of their own, ranks that were started again may read
+    there where those before them were. Each rank leaves a word of its own; the first answers every word that it finds,
+    an old one too, with the name, until each rank has said that it has it.
+    """
+    word = uuid.uuid4().hex
+    if rank:
+        store.set(f"deltarule/{rank}", word)
+        store.wait([word], timedelta(seconds=timeout))
+        name: str = store.get(word).decode()
+        store.set(f"{name}/{rank}", "")
+        return name
+    waiting, deadline = set(range(1, size)), time.monotonic() + timeout
+    while waiting:
+        for other in sorted(waiting):
+            if store.check([f"{word}/{other}"]):
+                waiting.discard(other)
+            elif store.check([f"deltarule/{other}"]):
+                store.set(store.get(f"deltarule/{other}").decode(), word)
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"rank {min(waiting)} has not come in {timeout:g} s")
+        time.sleep(LOOK_SECONDS)
+    return word
 
 
 def _device(torch: Any, backend: str | None) -> Any:
@@ -104,8 +142,8 @@ def _answered(call: Callable[[], Any]) -> Any:
     except RuntimeError as error:
         said = re.sub(r"^\[[^]]*\] *", "", str(error).strip()).partition(". ")[0] or type(error).__name__
         raise RankLost(
-            f"another rank is gone or does not answer ({said}). The last whole epoch is in the checkpoint, if there is "
-            f"one: the same command goes on from there, and torchrun --max-restarts 3 does so by itself"
+            f"another rank is gone or does not answer ({said}). With a checkpoint the same command goes on from the "
+            f"last whole epoch, and torchrun --max-restarts 3 does so by itself"
         ) from error
 
 
