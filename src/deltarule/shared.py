@@ -24,6 +24,7 @@ import numpy.typing as npt
 from deltarule import checkpoint, inputs
 from deltarule.errors import BadInput
 from deltarule.history import History, Sharing
+from deltarule.kernels.layout import ALIGNMENT
 from deltarule.network import Network
 from deltarule.ranks import Ranks, share, together
 from deltarule.training import Settings, Training
@@ -176,12 +177,13 @@ class SharedSteps:
         size, members = net.theta.size, len(optimiser.grad)
         scratch = np.zeros_like(net.theta)
 
-        self.grad = np.zeros((members + 1, size), net.dtype)
+        self.grad = np.zeros((members + 1, size + ALIGNMENT), net.dtype)
+        self.message = self.grad[-1, : size + 2]  # the sum; how many ranks met a bad value, and how many are to stop
+        self.biases = [self.grad[-2, b : b + n] for b, n in zip(net._b_at[1:], net.sizes[1:], strict=True)]
         still = optimiser._replace(code=STILL, l2=0.0, l1=0.0, grad=self.grad[:members])
         moving = optimiser._replace(grad=self.grad[members - 1 :])  # the rows are added up: one of 0, and the sum
         if training.settings.optimizer.name == "sgd":  # it knows no gradient apart; momentum 0 is the same step
             moving = moving._replace(code=MOMENTUM, first=0.0, m=scratch)
-        self.message = np.zeros(size + 2, net.dtype)
 
         starts = np.arange(0, N, rows)
         self.shares = [share(min(rows, N - int(start)), ranks.rank, ranks.size) for start in starts]
@@ -235,13 +237,15 @@ class SharedSteps:
         from deltarule.kernels.train import BAD_LAYER, EPOCH
 
         training, message, low_high = self.training, self.message, self.shares[number]
-        message[:] = 0
         bad: tuple[int, int] | None = None
-        if low_high[1] > low_high[0]:
+        if low_high[0] == low_high[1]:
+            message[:] = 0
+        else:
             self.local.counts[:] = self.course.counts[EPOCH], number, 0, 0
             self.look(1)
             if self.local.counts[BAD_LAYER]:
                 bad = self._where_bad()
+                message[:] = 0
             else:
                 self._weigh(number * training.rows, *low_high)
         message[-2:] = bad is not None, training.interrupted
@@ -254,8 +258,8 @@ class SharedSteps:
             return
         if message[-1]:
             raise KeyboardInterrupt
-        self.grad[-2] = 0
-        self.grad[-1] = message[:-2]
+        for b in self.biases:
+            b[:] = 0  # of no samples the compiled code sums up no delta, and leaves what there was
         self.learn(1)
 
     def _weigh(self, start: int, low: int, high: int) -> None:
@@ -266,7 +270,8 @@ class SharedSteps:
         if len(weights := training.data.weights):
             own = float(weights[order[start + low : start + high]].sum(dtype=np.float64))
             whole = float(weights[order[start : start + n]].sum(dtype=np.float64)) or 1.0
-        np.multiply(self.grad[0], self.grad.dtype.type(own / whole), out=self.message[:-2])
+        size = self.message.size - 2
+        np.multiply(self.grad[0, :size], self.grad.dtype.type(own / whole), out=self.message[:size])
         cost, right = training.team.sums[:, :2].sum(axis=0)
         self.seen += cost * n / whole, right
 
@@ -283,7 +288,7 @@ class SharedSteps:
         theta, memory = training.net.theta, training.memory
         started = time.perf_counter()
         training.ranks.sum(self.seen)
-        marks = training.ranks.gather(zlib.crc32(theta.tobytes()))
+        marks = training.ranks.gather(zlib.crc32(memoryview(theta)))
         if len(set(marks)) > 1:  # processors of two kinds round in two ways
             for array in (theta, memory.m, memory.v, training.feedback.B):
                 training.ranks.share(array)

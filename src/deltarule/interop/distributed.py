@@ -100,9 +100,9 @@ def ranks(backend: str | None = None, timeout: float = 1800.0) -> Iterator[Torch
 def _attempt(store: Any, rank: int, size: int, timeout: float) -> str:
     """A name for this start of the ranks that all of them know, and that no earlier start has had.
 
-    torchrun keeps one store for all its restarts: without a name of their own, ranks that were started again may read
-    there where those before them were. Each rank leaves a word of its own; the first answers every word that it finds,
-    an old one too, with the name, until each rank has said that it has it.
+    torchrun keeps one store for all its restarts: without a name of their own, ranks that were started again may
+    read there where those before them were. Each rank leaves a word of its own; the first answers every word that it
+    finds, an old one too, with the name, until each rank has said that it has it.
     """
     word = uuid.uuid4().hex
     if rank:
