@@ -325,7 +325,7 @@ MUTANTS = [
            "self.grad.dtype.type(own / whole)", "self.grad.dtype.type(1 / training.ranks.size)",
            "test_distributed.py::test_the_weights_and_records_are_those_of_one_process"),
     Mutant("every rank takes the first one's share", "shared.py",
-           "share(min(rows, N - int(start)), ranks.rank, ranks.size)", "share(min(rows, N - int(start)), 0, ranks.size)",
+           "N - int(start)), ranks.rank, ranks.size)", "N - int(start)), 0, ranks.size)",
            "test_distributed.py::test_the_weights_and_records_are_those_of_one_process"),
     Mutant("the biases' last gradient left in the sum", "shared.py",
            "            b[:] = 0  #", "            pass  #",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -83,7 +84,7 @@ def compared(ranks, given, shift=0.0):
         "apart": float(abs(net.theta - alone.theta).max() / abs(alone.theta).max()),
         "moved": float(abs(net.theta - network(net.sizes, net.dtype).theta).max()),
         "same on all ranks": len(set(bits)) == 1,
-        "cost": float(abs(costs[0] / costs[1] - 1).max()),
+        "cost": float(abs(costs[0] / costs[1] - 1).max()) if len(costs[0]) == len(costs[1]) else math.inf,
         "records": [
             [[*h.accuracy, *h.eta, *(h.validation.accuracy if h.validation else ())], [h.stopped, h.best_epoch]]
             for h in (history, record)

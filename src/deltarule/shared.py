@@ -288,7 +288,7 @@ class SharedSteps:
         theta, memory = training.net.theta, training.memory
         started = time.perf_counter()
         training.ranks.sum(self.seen)
-        marks = training.ranks.gather(zlib.crc32(memoryview(theta)))
+        marks = training.ranks.gather(zlib.crc32(theta.data))
         if len(set(marks)) > 1:  # processors of two kinds round in two ways
             for array in (theta, memory.m, memory.v, training.feedback.B):
                 training.ranks.share(array)
