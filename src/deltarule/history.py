@@ -53,6 +53,8 @@ class Sharing(Record):
             f"{'' if times > 1 else ': these steps are too short to be shared'})"
         )
 
+    __repr__ = __str__
+
 
 @dataclass(frozen=True)
 class History(Record):
