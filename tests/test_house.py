@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 SRC = ROOT / "src" / "deltarule"
 
 ORDER = [
-    *("__main__", "cli", "runs", "sources", "settings"),
+    *("__main__", "cli", "page", "flows", "runs", "sources", "settings"),
     *("interop",),
     *("sklearn",),
     *("formula",),

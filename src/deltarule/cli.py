@@ -9,7 +9,7 @@ from typing import Annotated, Optional
 import typer
 from rich.console import Console
 
-from deltarule import runs
+from deltarule import flows, runs
 from deltarule.errors import BadInput, DeltaruleError, RankFailed
 from deltarule.settings import usual_settings
 
@@ -165,18 +165,26 @@ def check(
 
 @app.command()
 def flow(
-    run: Annotated[Path, typer.Argument(help="A run's folder, or a network file.")],
+    run: Annotated[
+        Path, typer.Argument(help="A run's folder, a network file, or what a watch over a PyTorch model has saved.")
+    ],
+    step: Annotated[int | None, typer.Option(help="The recorded training step; see `train --watch`.")] = None,
     dataset: Annotated[str | None, typer.Option(help="The data to run through; the run's own, if not given.")] = None,
     data: Data = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw it into this file: .png, .svg, .pdf.")] = None,
+    curves: Annotated[Path | None, typer.Option(help="Draw each layer's error over the recorded steps.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write it as a page.")] = None,
 ) -> None:
-    """Where the error goes, layer by layer, over the training data; what is wrong, and what mends it."""
-    found = runs.flow(run, dataset, data)
-    if plot is not None:
-        runs.draw(found, plot)
-    typer.echo(found.report())
-    if plot is not None:
-        out.print(f"drawn into {plot}", markup=False)
+    """Where the error goes, layer by layer; what is wrong, and what mends it.
+
+    Of a run: over the training data, as the network is now. Of a watched one, or of a watch's record, also over the
+    recorded steps.
+    """
+    found = flows.shown(run, dataset, data, step)
+    written = flows.write(found, plot, curves, html)
+    typer.echo(found.text())
+    for line in written:
+        out.print(line, markup=False)
 
 
 @app.command()
@@ -216,6 +224,24 @@ def formula(text: Annotated[str, typer.Argument(help="LaTeX or Python notation, 
     out.print(str(verdict), markup=False)
     if not verdict.holds:
         raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    run: Annotated[
+        Path, typer.Argument(help="A run's folder, a network file, or what a watch over a PyTorch model has saved.")
+    ],
+    file: Annotated[Path, typer.Option("--out", "-o", help="Write to this file: .html.")],
+    samples: Annotated[
+        int, typer.Option(help="Of so many samples every step comes along: the first, and those that cost most.")
+    ] = 12,
+    dataset: Annotated[str | None, typer.Option(help="The data to look at; the run's own, if not given.")] = None,
+    data: Data = None,
+) -> None:
+    """Write a run as one page to look through and to send: it opens from disk, with no server and no network."""
+    from deltarule.page import report as written
+
+    out.print(written(run, file, samples=samples, dataset=dataset, folder=data), markup=False)
 
 
 @app.command()

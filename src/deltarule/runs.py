@@ -43,6 +43,7 @@ from deltarule.schedules import EarlyStopping
 from deltarule.settings import USUAL_OUTPUT, Settings
 from deltarule.store import load, write_whole
 from deltarule.tables import Table, is_table
+from deltarule.watched import Watched, WatchedModel
 
 NETWORK, HISTORY, SETTINGS, CHECKPOINT = "network.safetensors", "history.json", "settings.json", "checkpoint"
 RECIPE = "recipe.json"
@@ -294,7 +295,7 @@ def recipe_of(run: Path, net: Network) -> Recipe | None:
     return recipe
 
 
-def _some(run: Path, net: Network, dataset: str | None, folder: Path | None, count: int) -> data.Samples:
+def some(run: Path, net: Network, dataset: str | None, folder: Path | None, count: int) -> data.Samples:
     """Samples to train on, of the data named or else of the run's own; of a table only the first `count`."""
     settings = settings_of(run) if run.is_dir() else None
     recipe = recipe_of(run, net)
@@ -399,15 +400,8 @@ def check(run: Path, dataset: str | None, folder: Path | None, samples: int) -> 
     if samples < 1:
         raise BadInput(f"samples is {samples}; expected 1 or more")
     net = network_of(run)
-    x, y = _some(run, net, dataset, folder, samples)
+    x, y = some(run, net, dataset, folder, samples)
     return check_backward(net, x[:samples], y[:samples])
-
-
-def flow(run: Path, dataset: str | None, folder: Path | None) -> Flow:
-    """Where the error goes in a run's network, over up to 1 000 samples of the training data."""
-    net = network_of(run)
-    x, y = _some(run, net, dataset, folder, 1000)
-    return net.backprop(x[:1000], y[:1000]).flow()
 
 
 def compare_rules(
@@ -475,7 +469,7 @@ def explain(
         net.fit(*train, epochs=5, optimizer=SGD(3.0), progress=False)
     else:
         net = network_of(run)
-        train = _some(run, net, dataset, folder, max(sample + 1, 1000))
+        train = some(run, net, dataset, folder, max(sample + 1, 1000))
     walk = explain_layer(net, *train, layer=layer, sample=sample, neuron=neuron)
     return [walk, derive(net, layer)] if symbolic else [walk]
 
@@ -519,11 +513,11 @@ def require_picture(path: Path) -> None:
     require_place(path)
 
 
-def draw(found: Flow | Comparison, path: Path) -> None:
+def draw(found: Flow | Watched | WatchedModel | Comparison, path: Path) -> None:
     """Write a record's plot to a file, in the format that its ending names."""
     require_picture(path)
     axes = found.plot()
-    (axes if isinstance(found, Flow) else axes[0]).figure.savefig(path)
+    (axes[0] if isinstance(found, Comparison) else axes).figure.savefig(path)
 
 
 def demo(say: Callable[[str], None]) -> CheckReport:
