@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from deltarule import flows, runs
-from deltarule.errors import BadInput, DeltaruleError
+from deltarule.errors import BadInput, DeltaruleError, RankFailed
 from deltarule.settings import usual_settings
 
 app = typer.Typer(
@@ -102,10 +102,14 @@ def train(
         rule=rule, watch=watch,
     )  # fmt: skip
     result = runs.train(settings, run, progress=progress)
+    if result is None:  # not the first of several ranks, which speaks for all
+        return
     if result.recipe is not None:
         out.print(str(result.recipe), markup=False)
     out.print(str(result.network))
     out.print(str(result.history))
+    if result.history.sharing is not None:
+        out.print(str(result.history.sharing))
     if result.history.flow is not None:
         out.print(str(result.history.flow))
     if result.history.stopped == "interrupted":
@@ -321,6 +325,8 @@ def main() -> None:
     """The program `deltarule`: a mistake of the user's ends in one clear line, not in a traceback."""
     try:
         app()
+    except RankFailed:
+        sys.exit(2)  # the rank whose error it is tells it
     except (DeltaruleError, OSError) as error:  # an OSError: no permission, a full disk
         print(f"deltarule: {error}", file=sys.stderr)
         sys.exit(2)
