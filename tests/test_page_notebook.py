@@ -33,7 +33,7 @@ SETTINGS = {"@jupyterlab/apputils-extension/notification": {"fetchNews": "false"
 
 @pytest.fixture(scope="module")
 def jupyter(tmp_path_factory):
-    """A JupyterLab of its own: its folders are the test's, its token is new, and it is there for this machine only."""
+    """A JupyterLab of its own: with the folders of the test, a new token, and for this machine only."""
     try:
         import anywidget  # noqa: F401
         import jupyterlab  # noqa: F401

@@ -120,7 +120,7 @@ export function makeLines(host, { title, file, along, log = false, range, write 
       .text((/** @type {number} */ value) => (log ? tenTo(value) : write(value)));
     ticksX
       .selectAll("text")
-      .data(x.ticks(narrow ? 3 : 5).filter((/** @type {number} */ at) => x(at) < box.right - 24))
+      .data(x.ticks(narrow ? 3 : 5).filter((/** @type {number} */ at) => x(at) < box.right - 44))
       .join("text")
       .attr("x", x)
       .attr("y", box.bottom + 16)

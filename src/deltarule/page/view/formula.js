@@ -130,7 +130,7 @@ function verdictOf(found, take) {
     element("span", { "aria-hidden": "true" }, found.holds ? "✓" : "✗"),
     found.holds ? " holds" : " does not hold",
   );
-  const parts = [head, element("p", { class: "reason" }, sentence(found.reason))];
+  const parts = [head, element("p", { class: "reason" }, sentence(found.reason.replace(/^holds on /, "on ")))];
   if (found.read_as) {
     parts.push(element("p", { class: "read-as" }, "read as ", element("code", {}, found.read_as)));
   }
@@ -151,7 +151,8 @@ function verdictOf(found, take) {
 
 /** @param {string} text */
 function sentence(text) {
-  return /[.!?]$/.test(text) ? text : `${text}.`;
+  const begun = text.replace(/^[a-z](?=[a-z]* )/, (letter) => letter.toUpperCase());
+  return /[.!?]$/.test(begun) ? begun : `${begun}.`;
 }
 
 /**

@@ -13,8 +13,11 @@ import { makeFigure } from "./export.js";
  * @property {() => void} close
  */
 
-/** Of a gain beyond a factor of a thousand the colour is that of a thousand. */
-const DEEPEST = 3;
+/** The factors at which the scale of colours may end; beyond its end the colour is that of the end. */
+const DEEPEST = [2, 5, 10, 20, 50, 100, 1000];
+
+/** The scale ends beyond so many of the cells, so that one that is far off does not make all others pale. */
+const WITHIN = 0.98;
 
 /** As many cells go by with a big stride. */
 const STRIDE = 10;
@@ -34,7 +37,10 @@ export function makeHeat(host, heat, opened) {
     table: asTable,
     drawn: draw,
   });
-  const deepest = Math.min(DEEPEST, Math.max(0.3, d3.max(heat.log10.flat(), (/** @type {number | null} */ one) => Math.abs(one ?? 0)) ?? 1));
+  const sizes = heat.log10.flat().flatMap((one) => (one === null ? [] : [Math.abs(one)]));
+  const within = 10 ** (d3.quantile(sizes, WITHIN) ?? 0);
+  const deep = DEEPEST.find((end) => end >= within) ?? DEEPEST[DEEPEST.length - 1];
+  const deepest = Math.log10(deep);
   const svg = d3.select(figure.svg).attr("class", "heat");
   const strip = svg.append("g").attr("class", "heat-verdicts");
   const hollow = svg.append("rect").attr("class", "heat-hollow");
@@ -109,7 +115,7 @@ export function makeHeat(host, heat, opened) {
       .attr("dy", "0.32em")
       .attr("text-anchor", "end")
       .style("font-size", `${Math.min(13, height)}px`)
-      .text((/** @type {any} */ one) => shortened(symbols(one.label), narrow ? 15 : 28));
+      .text((/** @type {any} */ one) => shortened(narrow ? symbols(one.label).split(", ")[0] : symbols(one.label), narrow ? 14 : 28));
 
     const all = runs();
     const wide = (/** @type {{from: number, to: number}} */ run) => ((run.to - run.from + 1) * (box.right - box.left)) / K;
@@ -129,6 +135,7 @@ export function makeHeat(host, heat, opened) {
       .attr("x", (/** @type {any} */ run) => left(run.from) + 5)
       .attr("y", 17)
       .attr("dy", "0.34em")
+      .attr("class", (/** @type {any} */ run) => (run.word === "healthy" ? null : "on-bad"))
       .text((/** @type {any} */ run) => run.word);
     strip.selectAll("title").data([spells()]).join("title").text(String);
 
@@ -162,12 +169,11 @@ export function makeHeat(host, heat, opened) {
       .attr("width", swatch)
       .attr("height", 10)
       .attr("fill", shade);
-    const deep = 10 ** deepest;
     legend
       .selectAll("text")
       .data([
-        [x - 8, "end", narrow ? `÷${rounded(deep)}` : `loses: ÷${rounded(deep)}`],
-        [x + n * swatch + 8, "start", narrow ? `×${rounded(deep)}` : `gains: ×${rounded(deep)}`],
+        [x - 8, "end", narrow ? `÷${deep}` : `loses: ÷${deep} or more`],
+        [x + n * swatch + 8, "start", narrow ? `×${deep}` : `gains: ×${deep} or more`],
         [x + (n * swatch) / 2, "middle", "×1"],
       ])
       .join("text")

@@ -96,11 +96,8 @@ export function makeTrain(host, door, scene, address) {
   root.append(
     element("div", { class: "buttons" }, play, once, reset, element("span", { class: "gap" }), vanish, mend),
     told,
-    chosen,
     refused,
-    state,
-    read,
-    drawings,
+    element("div", { class: "train-body" }, element("div", { class: "train-seen" }, state, read, drawings), chosen),
   );
 
   const error = makeLines(drawings, { title: "|δ| by layer", file: "error-by-layer", along: "step", log: true });

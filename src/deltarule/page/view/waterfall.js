@@ -49,7 +49,8 @@ export function makeWaterfall(host, flow) {
     const narrow = width < 520;
     const sourced = rows.some(({ bar }) => bar.source);
     const height = narrow ? 40 : sourced ? 36 : 26;
-    const box = { left: narrow ? 12 : Math.min(300, width * 0.32), right: width - (narrow ? 70 : 84), top: 30 };
+    const longest = Math.max(6, ...rows.map(({ bar }) => Math.max(symbols(bar.label).length, bar.source.length)));
+    const box = { left: narrow ? 12 : Math.min(320, width * 0.32, 24 + 7 * longest), right: width - (narrow ? 70 : 84), top: 30 };
     const count = rows.length + (whole ? 1 : 0);
     const tall = box.top + count * height + 8;
     svg.attr("viewBox", `0 0 ${width} ${tall}`).attr("width", width).attr("height", tall);
@@ -80,7 +81,7 @@ export function makeWaterfall(host, flow) {
       .attr("x", x)
       .attr("y", 14)
       .attr("text-anchor", "middle")
-      .text((/** @type {number} */ one) => (one === 0 ? "×1" : Number.isInteger(one) ? `×10${raised(one)}` : `×${(10 ** one).toPrecision(2)}`));
+      .text((/** @type {number} */ one) => (Number.isInteger(one) && Math.abs(one) > 2 ? `×10${raised(one)}` : `×${Number((10 ** one).toPrecision(2))}`));
 
     joints
       .selectAll("line")
