@@ -223,6 +223,24 @@ def formula(text: Annotated[str, typer.Argument(help="LaTeX or Python notation, 
 
 
 @app.command()
+def report(
+    run: Annotated[
+        Path, typer.Argument(help="A run's folder, a network file, or what a watch over a PyTorch model has saved.")
+    ],
+    file: Annotated[Path, typer.Option("--out", "-o", help="Write to this file: .html.")],
+    samples: Annotated[
+        int, typer.Option(help="Of so many samples every step comes along: the first, and those that cost most.")
+    ] = 12,
+    dataset: Annotated[str | None, typer.Option(help="The data to look at; the run's own, if not given.")] = None,
+    data: Data = None,
+) -> None:
+    """Write a run as one page to look through and to send: it opens from disk, with no server and no network."""
+    from deltarule.page import report as written
+
+    out.print(written(run, file, samples=samples, dataset=dataset, folder=data), markup=False)
+
+
+@app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="A run's folder, or a network file.")],
     onnx: Annotated[Path | None, typer.Option(help="An ONNX model; needs onnx.")] = None,

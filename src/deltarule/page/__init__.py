@@ -2,3 +2,7 @@
 
 Python holds the state and computes; the modules in `view/` draw the records that they are handed.
 """
+
+from deltarule.page.report import report
+
+__all__ = ["report"]

@@ -1,3 +1,5 @@
-// stand-in until the shell's is there
+// D3, which is a script of the other kind: it sets `d3` on globalThis.
 import "./d3.min.js";
-export const d3 = globalThis.d3;
+
+/** @type {any} */
+export const d3 = /** @type {any} */ (globalThis).d3;
