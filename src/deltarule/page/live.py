@@ -1,6 +1,6 @@
 """A training that is watched while it runs: played, paused, taken step by step, and set anew.
 
-One thread trains, with the same compiled steps as `fit`. Another takes a copy of the weights some forty times a
+One thread trains, with the same compiled steps as `fit`. Another takes a copy of the weights some fifty times a
 second, runs a few samples through it, and says what it found: a `Frame` of `view/record.js`. The two share only that
 copy, so the training does not wait for whoever looks.
 """
@@ -35,7 +35,7 @@ from deltarule.training import Training, settings_for
 
 Array = npt.NDArray[Any]
 
-FRAME_SECONDS = 1 / 40
+FRAME_SECONDS = 1 / 50
 """How long a frame stands, at least."""
 
 CALL_SECONDS = 0.01
@@ -454,13 +454,13 @@ class Live:
                 listeners, running = list(self._listeners), self._wish.running
             if not listeners:
                 continue
+            if running:
+                self._copy_wanted.set()  # the next copy is made while this one is looked at
             frame = self._frame(judge=number % JUDGED_EVERY == 0 or not running)
             number += 1
             for listener in listeners:
                 listener(frame)
             time.sleep(max(0.0, FRAME_SECONDS - (time.perf_counter() - started)))
-            if running:
-                self._copy_wanted.set()
 
     def _frame(self, judge: bool) -> dict[str, Any]:
         """What there is to see of the copy of the weights."""

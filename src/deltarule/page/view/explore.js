@@ -3,7 +3,10 @@
 
 import { makeAddress } from "./address.js";
 import { element } from "./elements.js";
+import { makeDiagnose } from "./diagnose.js";
+import { makeFormula } from "./formula.js";
 import { makeStep } from "./step.js";
+import { makeTrain } from "./train.js";
 
 /** @typedef {import("./record.js").Door} Door */
 /** @typedef {import("./record.js").Scene} Scene */
@@ -15,7 +18,7 @@ import { makeStep } from "./step.js";
  * @property {() => void} [show]
  * @property {() => void} [hide]
  * @property {(scene: Scene) => void} [scene]
- * @property {() => void} [end]
+ * @property {() => void} [close]
  */
 
 /** @typedef {(host: HTMLElement, door: Door, scene: Scene, address: any, open: (scene: Scene) => void) => Tab} Maker */
@@ -23,6 +26,9 @@ import { makeStep } from "./step.js";
 /** @type {{name: string, title: string, make: Maker, there: (scene: Scene, door: Door) => boolean}[]} */
 const TABS = [
   { name: "step", title: "Step through", make: makeStep, there: (scene) => scene.network !== null },
+  { name: "train", title: "Train", make: makeTrain, there: (scene) => scene.settings !== null || scene.history !== null },
+  { name: "formula", title: "Formula", make: makeFormula, there: () => true },
+  { name: "diagnose", title: "Diagnose", make: makeDiagnose, there: () => true },
 ];
 
 const STATES = {
@@ -119,7 +125,7 @@ export function mount(root, door) {
   function end() {
     for (const one of tabs) {
       if (one.name === front) one.tab?.hide?.();
-      one.tab?.end?.();
+      one.tab?.close?.();
     }
     tabs = [];
   }

@@ -241,7 +241,7 @@
  *     "upload" {name, text} -> Scene, of a saved watch or history.
  *     A refusal is an Error whose message is for the person to read.
  * @property {(listener: (frame: Frame) => void) => () => void} frames   the live training; the result ends it
- * @property {(listener: (state: "open" | "lost" | "taken") => void) => void} watch   the connection's state
+ * @property {(listener: (state: "open" | "lost" | "taken") => void) => () => void} watch   the connection's state
  */
 
 export {};

@@ -65,16 +65,16 @@ export function makeStep(host, door, scene, address) {
     return made;
   };
   const scrubber = element("input", { type: "range", min: "0", max: String(steps.length - 1), step: "1", "aria-label": "Moment" });
-  const play = button("▶", "Play", () => (timer === undefined ? start() : stop()));
+  const play = button("Play", "Play", () => (timer === undefined ? start() : stop()));
   play.classList.add("play");
   const bar = element(
     "div",
     { class: "moment-bar" },
-    button("⏮", "To the start", () => go(0)),
+    button("|◀", "To the start", () => go(0)),
     button("◀", "One moment back", () => go(at - 1)),
     play,
-    button("▶|", "One moment on", () => go(at + 1)),
-    button("⏭", "To the end", () => go(steps.length - 1)),
+    button("▶", "One moment on", () => go(at + 1)),
+    button("▶|", "To the end", () => go(steps.length - 1)),
     scrubber,
   );
   const title = element("h2", {});
@@ -242,7 +242,7 @@ export function makeStep(host, door, scene, address) {
 
   function start() {
     if (at === steps.length - 1) go(0);
-    play.textContent = "❚❚";
+    play.textContent = "Pause";
     play.setAttribute("aria-label", "Pause");
     timer = window.setInterval(() => (at === steps.length - 1 ? stop() : go(at + 1)), MOMENT_MS);
   }
@@ -250,7 +250,7 @@ export function makeStep(host, door, scene, address) {
   function stop() {
     window.clearInterval(timer);
     timer = undefined;
-    play.textContent = "▶";
+    play.textContent = "Play";
     play.setAttribute("aria-label", "Play");
   }
 
@@ -290,7 +290,7 @@ export function makeStep(host, door, scene, address) {
 
   return {
     hide: stop,
-    end() {
+    close() {
       stop();
       stopAddress();
       sized.disconnect();
