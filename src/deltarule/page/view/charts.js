@@ -283,7 +283,8 @@ function shortNumber(value) {
 
 /** @param {number} value */
 function exactNumber(value) {
-  return Number.isFinite(value) ? String(Number(value.toPrecision(6))) : String(value);
+  if (!Number.isFinite(value)) return String(value);
+  return value !== 0 && Math.abs(value) < 1e-4 ? value.toExponential(5) : String(Number(value.toPrecision(6)));
 }
 
 /** @param {number} value */

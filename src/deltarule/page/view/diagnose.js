@@ -61,6 +61,7 @@ export function makeDiagnose(host, door, scene, address) {
 
   /** @param {unknown} error */
   function refuse(error) {
+    body.removeAttribute("aria-busy");
     refused.textContent = /** @type {Error} */ (error).message;
   }
 
@@ -69,6 +70,7 @@ export function makeDiagnose(host, door, scene, address) {
     if (fresh) address.set({ at: null });
     shown?.close();
     body.replaceChildren();
+    body.removeAttribute("aria-busy");
     shown = makeDiagnosis(body, door, given, address);
   }
 
@@ -76,6 +78,7 @@ export function makeDiagnose(host, door, scene, address) {
   async function take(name, fresh) {
     const mine = (asked += 1);
     refused.textContent = "";
+    body.setAttribute("aria-busy", "true");
     try {
       const found = name ? await door.ask("open", { name }) : scene;
       if (mine !== asked) return;
@@ -92,6 +95,7 @@ export function makeDiagnose(host, door, scene, address) {
     if (!given) return;
     const mine = (asked += 1);
     refused.textContent = "";
+    body.setAttribute("aria-busy", "true");
     try {
       if (given.size > LARGEST_UPLOAD) {
         throw new Error(`${given.name} is larger than ${LARGEST_UPLOAD / 2 ** 20} MB; open it by name: deltarule explore ${given.name}`);
@@ -100,7 +104,7 @@ export function makeDiagnose(host, door, scene, address) {
       if (mine !== asked) return;
       address.set({ run: null });
       show(found, true);
-      runs.selectedIndex = -1;
+      runs.selectedIndex = -1; // none of those that have a name
     } catch (error) {
       if (mine === asked) refuse(error);
     }

@@ -281,7 +281,7 @@ export function makeHeat(host, heat, opened) {
     const shown = d3.range(0, K, Math.max(1, Math.ceil(K / 12))).concat(K > 1 && (K - 1) % Math.ceil(K / 12) ? [K - 1] : []);
     const cell = (/** @type {number | null} */ one) => (one === null ? "" : `×${Number((10 ** one).toPrecision(4))}`);
     return {
-      head: ["", ...shown.map((/** @type {number} */ k) => `step ${heat.steps[k]}`)],
+      head: ["step of the way back", ...shown.map((/** @type {number} */ k) => `step ${heat.steps[k]}`)],
       rows: [
         ...heat.rows.map((one, r) => [symbols(one.label), ...shown.map((/** @type {number} */ k) => cell(heat.log10[r][k]))]),
         ["verdict", ...shown.map((/** @type {number} */ k) => heat.verdicts[k])],

@@ -53,15 +53,18 @@ export function makeNetwork(host, net, weights, image, choose) {
     const top = 44;
     const height = top + most * gap + 26;
     const radius = Math.min(9, gap * 0.36);
-    const edge = image ? Math.min(90, width * 0.14) : 30;
-    const x = (/** @type {number} */ l) => edge + (l * (width - edge - Math.min(110, width * 0.16))) / L;
+    const size = Math.min(150, width * 0.17);
+    const edge = image ? size / 2 + 4 : 30;
+    const bar = Math.max(14, Math.min(54, ((width - edge) / L) * 0.22));
+    const right = Math.max(40, 2 * bar + (net.classes ? 9 * Math.min(8, Math.max(...net.classes.map((word) => word.length))) : 16) + 24);
+    const x = (/** @type {number} */ l) => edge + (l * (width - edge - right)) / L;
     const y = (/** @type {number} */ l, /** @type {number} */ i) =>
       top + ((most - lists[l].length) / 2 + i + 0.5) * gap;
     svg.attr("viewBox", `0 0 ${width} ${height}`).attr("aria-label", described(look));
     drawWires(look, lists, x, y);
     drawHeads(look, lists, x);
-    if (image) drawImage(look, x(0), top + (most * gap) / 2, Math.min(edge * 1.5, width * 0.2));
-    drawNeurons(look, lists, x, y, radius, gap, (width - edge) / L);
+    if (image) drawImage(look, x(0), top + (most * gap) / 2, size);
+    drawNeurons(look, lists, x, y, radius, gap, bar);
   }
 
   /** @param {Look} look */
@@ -163,11 +166,11 @@ export function makeNetwork(host, net, weights, image, choose) {
 
   /**
    * @param {Look} look
-   * @param {number} right
+   * @param {number} centre
    * @param {number} middle
    * @param {number} size
    */
-  function drawImage({ pass, moment, layer, wires }, right, middle, size) {
+  function drawImage({ pass, moment, layer, wires }, centre, middle, size) {
     const [rows, side] = /** @type {[number, number]} */ (image);
     const backward = moment.kind === "gradients";
     const field = moment.kind === "z" && layer === 1 && wires;
@@ -181,7 +184,7 @@ export function makeNetwork(host, net, weights, image, choose) {
       .join("g")
       .attr("class", "picture")
       .attr("transform", (/** @type {any} */ _, /** @type {number} */ i) =>
-        `translate(${right - each + 20},${middle + (i - pictures.length / 2) * (each + 22) + 8})`,
+        `translate(${centre - each / 2},${middle + (i - pictures.length / 2) * (each + 22) + 8})`,
       );
     group.each(function (/** @type {any} */ picture) {
       const most = largest(picture.values);
@@ -217,9 +220,9 @@ export function makeNetwork(host, net, weights, image, choose) {
    * @param {(l: number, i: number) => number} y
    * @param {number} radius
    * @param {number} gap
-   * @param {number} room
+   * @param {number} bar
    */
-  function drawNeurons(look, lists, x, y, radius, gap, room) {
+  function drawNeurons(look, lists, x, y, radius, gap, bar) {
     const drawn = [];
     for (let l = 0; l <= L; l += 1) {
       const what = known(look.moment, l);
@@ -231,7 +234,6 @@ export function makeNetwork(host, net, weights, image, choose) {
         drawn.push({ l, i, item, value, what, share: value === null ? 0 : value / most, chosen });
       });
     }
-    const bar = Math.max(14, Math.min(54, room * 0.26));
     const group = svg
       .selectAll("g.neuron")
       .data(drawn)

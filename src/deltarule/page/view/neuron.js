@@ -21,7 +21,7 @@ const SHOWN_WIRES = 8;
  */
 function billTable(title, head, rows, sum) {
   const cells = (/** @type {string[]} */ row, /** @type {"td" | "th"} */ tag) =>
-    element("tr", {}, ...row.map((text) => element(tag, tag === "th" ? { scope: "col" } : {}, text)));
+    element("tr", {}, ...row.map((text) => element(tag, tag === "th" ? { scope: "col" } : {}, ...symbols(text))));
   return element(
     "table",
     { class: "bill" },
@@ -30,6 +30,16 @@ function billTable(title, head, rows, sum) {
     element("tbody", {}, ...rows.map((row) => cells(row, "td"))),
     element("tfoot", {}, cells(sum, "td")),
   );
+}
+
+/**
+ * w_jk as the book sets it, with what follows the line below it set low.
+ *
+ * @param {string} text
+ * @returns {(Node | string)[]}
+ */
+function symbols(text) {
+  return text.split(/_([a-z]+)/).map((part, i) => (i % 2 ? element("sub", {}, part) : part));
 }
 
 /**
@@ -63,7 +73,7 @@ export function backwardBill(net, pass, l, k, wires) {
   const above = raised(l + 1);
   const delta = pass.delta[l].map(toNumber);
   const parts = wires.map((w, j) => w * delta[j]);
-  const name = (/** @type {number} */ j) => (l + 1 === net.sizes.length - 1 && net.classes ? `${j} (${net.classes[j]})` : String(j));
+  const name = (/** @type {number} */ j) => (l + 1 === net.sizes.length - 1 && net.classes && net.classes[j] !== String(j) ? `${j} (${net.classes[j]})` : String(j));
   return billTable(
     `The bill of neuron ${k} in layer ${l}: what each wire that leaves it brings back`,
     ["from j", "w_jk", `δ${above}_j`, `w_jk · δ${above}_j`],

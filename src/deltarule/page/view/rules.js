@@ -26,7 +26,6 @@ const CARRIES = {
  * @param {number} l          the layer whose delta is drawn
  * @param {string} chosen     the rule that stands out
  * @param {(rule: string) => void} choose
- * @param {string[]} words    the names of all rules that could be there
  */
 export function ruleFigures(net, pass, l, chosen, choose) {
   const list = element("div", { class: "rule-list" });
@@ -89,7 +88,7 @@ function facts(view, l) {
     { class: "rule-facts" },
     row(`largest |δ${raised(l)}|`, short(largest(view.delta[l - 1]), 3)),
     row("angle to the true δ", angle === null ? "–" : view.rule === "transpose" ? "0°" : `${angle.toFixed(1)}°`),
-    row(`a step of η = ${short(eta)} should change C by`, signed(predicted, 3)),
-    row("and does change it by", `${signed(actual, 3)}${worse ? " (worse)" : ""}`, worse ? "worse" : "better"),
+    row(`C after a step of η = ${short(eta)}, predicted`, signed(predicted, 3)),
+    row("and measured", `${signed(actual, 3)}${worse ? " (worse)" : ""}`, worse ? "worse" : "better"),
   );
 }
