@@ -74,7 +74,7 @@ def jupyter(tmp_path_factory):
         )
     try:
         _wait_for(process, f"http://127.0.0.1:{port}/api?token={token}", home / "log")
-        yield SimpleNamespace(root=home / "work", link=f"http://127.0.0.1:{port}/lab/tree/{{}}?token={token}")
+        yield SimpleNamespace(root=home / "work", link=f"http://127.0.0.1:{port}/lab/tree/{{}}?reset&token={token}")
     finally:
         process.terminate()
         process.wait(20)
@@ -149,8 +149,7 @@ def test_a_cell_shows_the_view_and_steps_through_a_sample(notebook):
 
 
 def test_it_trains_live_in_the_cell_and_two_views_share_the_training(notebook):
-    page = notebook(CELL.replace("Explore(net, *digits.train)", "view = Explore(net)\ndisplay(view)\nview").replace(
-        "Explore(net)", "Explore(net, *digits.train)"), "train.ipynb")  # fmt: skip
+    page = notebook(CELL.replace("Explore(", "view = Explore(") + "display(view)\nview", "train.ipynb")
     page.wait_for_function("() => document.querySelectorAll('.deltarule[data-ready]').length === 2")
     first, second = (page.locator(".deltarule").nth(i) for i in range(2))
     for view in (first, second):

@@ -54,18 +54,19 @@ class Explore(AnyWidget):
     _css = styles()
 
     def __init__(self, what: object = None, x: Array | None = None, y: Array | None = None) -> None:
-        self._library = _library(what, x, y)
         self._sessions: dict[str, Session] = {}
         self._watching: set[str] = set()
         self._end_of_frames: Callable[[], None] | None = None
+        self._library = _library(what, x, y)
         super().__init__()
         self.on_msg(self._heard)
 
     def close(self) -> None:
         """Take the view away and end its live training."""
-        self._watching.clear()
-        self._send_frames()
-        self._library.close()
+        if hasattr(self, "_library"):  # one that was refused is closed too, when it is forgotten
+            self._watching.clear()
+            self._send_frames()
+            self._library.close()
         super().close()
 
     def _heard(self, _: object, content: Any, __: object) -> None:
