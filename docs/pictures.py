@@ -85,9 +85,9 @@ def train(page: Page) -> None:
         link = next(found[0] for line in served.stdout if (found := re.search(r"http://127\S+", line)))
         page.goto(link)
         page.get_by_role("tab", name="Train").click()
-        page.get_by_role("button", name="vanishing").click()
+        page.get_by_role("button", name="vanishing gradient").click()
         page.wait_for_timeout(4000)  # some epochs
-        page.get_by_role("button", name="Pause").click()
+        page.get_by_role("button", name="pause").click()
         keep(page, "train.png", page.locator("main"))
     finally:
         served.terminate()
