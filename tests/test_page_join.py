@@ -143,6 +143,12 @@ def test_every_module_of_the_view_is_in_the_text_of_its_door():
             assert text.count(f"const {onefile._constant(path.name)} = ") in (1, 2), path.name
 
 
+def test_each_door_has_every_style_sheet():
+    sheets = sorted(path.name for path in onefile.VIEW.glob("*.css"))
+    assert re.findall(r'rel="stylesheet" href="(.*?)"', (onefile.VIEW / "index.html").read_text()) == sheets
+    assert all((onefile.VIEW / sheet).read_text() in onefile.styles() for sheet in sheets)
+
+
 def test_the_view_is_in_the_wheel(tmp_path):
     subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path], cwd=ROOT, check=True,
                    capture_output=True)  # fmt: skip
