@@ -139,7 +139,7 @@ def test_every_module_of_the_view_is_in_the_text_of_its_door():
     onefile.joined.cache_clear()
     text = onefile.joined("explore.js", "file_door.js") + onefile.joined("explore.js", "notebook_door.js")
     for path in onefile.VIEW.glob("*.*js"):
-        if path.name not in ("record.js", "server_door.js", "main.js"):
+        if path.name not in ("record.js", "server_door.js", "start.js"):
             assert text.count(f"const {onefile._constant(path.name)} = ") in (1, 2), path.name
 
 

@@ -46,7 +46,7 @@ const VANISHING_EXAMPLE = {
   eta: 0.5,
   batch: 10,
   seed: 0,
-  speed: 0,
+  speed: 100, // at full speed the three thousand steps in which nothing is learned are over in an instant
 };
 
 const MENDED_EXAMPLE = { ...VANISHING_EXAMPLE, activation: "relu", init: "auto", eta: 0.1 };
@@ -54,7 +54,8 @@ const MENDED_EXAMPLE = { ...VANISHING_EXAMPLE, activation: "relu", init: "auto",
 const TOLD = {
   vanishing:
     "Four hidden layers of sigmoids. σ′ is never above ¼, so each layer takes most of the error away: below, the line of " +
-    "the first layer lies hundreds of times under that of the last, and the accuracy stays where guessing would be.",
+    "the first layer lies hundreds of times under that of the last, and for three thousand steps the accuracy stays " +
+    "where guessing would be.",
   mended:
     "The same layers with relu, whose slope is 1 where it is not 0, and with weights drawn for it: all layers get an error " +
     "of about the same length, and the network learns.",
