@@ -45,7 +45,7 @@ export function makeFormula(host, door, scene, address) {
       ? "How does the error get from layer l + 1 to layer l? These formulas were judged when this file was written."
       : "How does the error get from layer l + 1 to layer l? Write it; it is held against measured slopes of random networks.",
   );
-  host.append(element("div", { class: "formula" }, lead, ready, label, set, trouble, judged));
+  host.append(lead, ready, label, set, trouble, judged);
 
   const offered = door.kind === "file" ? scene.formulas.map((one) => ({ name: "", text: one.formula })) : READY;
   for (const one of offered) {
@@ -130,6 +130,7 @@ function verdictOf(found, take) {
     element("span", { "aria-hidden": "true" }, found.holds ? "✓" : "✗"),
     found.holds ? " holds" : " does not hold",
   );
+  /** @type {Node[]} */
   const parts = [head, element("p", { class: "reason" }, sentence(found.reason.replace(/^holds on /, "on ")))];
   if (found.read_as) {
     parts.push(element("p", { class: "read-as" }, "read as ", element("code", {}, found.read_as)));
