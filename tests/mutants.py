@@ -369,6 +369,18 @@ MUTANTS = [
     Mutant("what a part calls not linked into the door", "kernels/doors.py",
            "library._below({}) if isinstance(library, _Part) else (library,):", "(library,):",
            "test_check.py::test_a_right_backward_pass_is_proved"),
+    Mutant("a report's script ended by a word in it", "page/onefile.py",
+           r'r"\\x3c", text, flags', 'r"<", text, flags',
+           "test_page_join.py::test_nothing_ends_a_script_early"),
+    Mutant("a report's data ends its element", "page/onefile.py",
+           r'text.replace("<", r"\u003c")', "text",
+           "test_page_join.py::test_nothing_ends_a_script_early"),
+    Mutant("a module left out of the joined text", "page/onefile.py",
+           "            _visit(_imported(name, found), (*way, name), order)\n", "            pass\n",
+           "test_page_join.py::test_every_module_of_the_view_is_in_the_text_of_its_door"),
+    Mutant("the costliest samples left out of a report", "page/report.py",
+           "zip(by_cost, by_place, strict=True)", "zip(by_place, by_place, strict=True)",
+           "test_page_file.py::test_a_dozen_samples_come_along_the_costliest_among_them"),
 ]  # fmt: skip
 
 

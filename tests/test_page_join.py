@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -117,6 +118,15 @@ def test_each_module_is_there_once_and_after_what_it_imports(view, run):
 def test_what_cannot_be_joined_is_refused(view, modules, said):
     with pytest.raises(ValueError, match=re.escape(said)):
         view(**modules)
+
+
+def test_nothing_ends_a_script_early():
+    inside = [onefile.within_script(f'const s = "{CAUGHT}</SCRIPT >";'), onefile.data({"words": [CAUGHT, "\u2028"]})]
+    for text in inside:
+        assert not re.search(r"</script|<!--|\u2028", text, re.IGNORECASE)
+    assert json.loads(inside[1]) == {"words": [CAUGHT, "\u2028"]}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        onefile.data({"cost": float("nan")})
 
 
 def test_a_text_that_would_end_the_script_means_the_same_inside_it(view, run):

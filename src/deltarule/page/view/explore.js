@@ -21,7 +21,7 @@ import { makeTrain } from "./train.js";
  * @property {() => void} [close]
  */
 
-/** @typedef {(host: HTMLElement, door: Door, scene: Scene, address: any, open: (scene: Scene) => void) => Tab} Maker */
+/** @typedef {(host: HTMLElement, door: Door, scene: Scene, address: any) => Tab} Maker */
 
 /** @type {{name: string, title: string, make: Maker, there: (scene: Scene, door: Door) => boolean}[]} */
 const TABS = [
@@ -56,10 +56,13 @@ export function mount(root, door) {
   root.classList.add("deltarule");
   root.replaceChildren(head, state, panels);
 
-  /** @type {{name: string, button: HTMLButtonElement, panel: HTMLElement, tab: Tab | null, make: () => Tab}[]} */
+  /** @type {{name: string, button: HTMLButtonElement, panel: HTMLElement, tab: Tab | null, make: (scene: Scene) => Tab}[]} */
   let tabs = [];
   let front = "";
   let ended = false;
+  let trains = false;
+  /** @type {Scene} */
+  let shown;
 
   link.addEventListener("click", async () => {
     await navigator.clipboard.writeText(address.link()).catch(() => {});
@@ -74,6 +77,8 @@ export function mount(root, door) {
   /** @param {Scene} scene */
   function open(scene) {
     end();
+    shown = scene;
+    trains = scene.settings !== null;
     title.textContent = scene.title;
     root.dataset.scene = scene.title;
     tabs = TABS.filter((one) => one.there(scene, door)).map((one) => {
@@ -81,12 +86,27 @@ export function mount(root, door) {
       const button = element("button", { type: "button", role: "tab", "data-tab": one.name }, one.title);
       button.addEventListener("click", () => choose(one.name));
       panel.hidden = true;
-      return { name: one.name, button, panel, tab: null, make: () => one.make(panel, door, scene, address, open) };
+      return { name: one.name, button, panel, tab: null, make: (given) => one.make(panel, door, given, address) };
     });
     list.replaceChildren(...tabs.map((one) => one.button));
     panels.replaceChildren(...tabs.map((one) => one.panel));
     choose(wanted());
     root.dataset.ready = "";
+  }
+
+  /**
+   * The network may have been trained meanwhile: the step-through is made anew with what it is now.
+   *
+   * @param {typeof tabs[number]} one
+   */
+  async function refresh(one) {
+    const now = await door.ask("scene").catch(() => null);
+    if (!now || !tabs.includes(one)) return;
+    shown = now;
+    title.textContent = now.title;
+    one.tab?.close?.();
+    one.panel.replaceChildren();
+    one.tab = one.make(now);
   }
 
   function wanted() {
@@ -102,10 +122,10 @@ export function mount(root, door) {
       one.button.tabIndex = chosen ? 0 : -1;
       one.panel.hidden = !chosen;
       if (!chosen && one.name === front) one.tab?.hide?.();
-      if (chosen) {
-        one.tab ??= one.make();
-        one.tab.show?.();
-      }
+      if (!chosen) continue;
+      if (one.tab && name === "step" && front !== name && trains) refresh(one);
+      one.tab ??= one.make(shown);
+      one.tab.show?.();
     }
     front = name;
     if (address.get("tab") !== name) address.set({ tab: name });
