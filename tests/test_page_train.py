@@ -241,6 +241,7 @@ def test_a_step_is_opened_with_its_budget_and_the_link_opens_it_again(shown, ope
 
 def test_the_verdict_on_the_network_comes_with_its_remedies(shown, run, expect):
     page = shown("diagnose")
+    page.get_by_label("run", exact=True).select_option(str(run))
     expect(page.locator(".diagnose-flow h2")).to_contain_text("The network as it is: ✗ vanishing")
     assert page.locator(".remedy li").count() >= 1
     expect(page.locator(".remedy")).to_contain_text("layer 1")
