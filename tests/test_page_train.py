@@ -229,7 +229,7 @@ def test_a_step_is_opened_with_its_budget_and_the_link_opens_it_again(shown, ope
     head = page.locator(".diagnose-flow h2")
     expect(head).to_contain_text(f"Step {made['steps'][1]}: ✗ vanishing")
     for fault in view["verdicts"]:
-        expect(page.locator(".verdicts")).to_contain_text(fault["why"])
+        expect(page.locator(".verdicts")).to_contain_text(fault["why"].replace("delta^1", "δ¹").replace("delta^4", "δ⁴"))
     gains = page.locator("[data-figure=budget] .waterfall-gains text").all_text_contents()
     told = [float(text.removeprefix("×")) for text in gains]
     assert told[:-1] == pytest.approx([bar["gain"] for bar in view["budget"]], rel=6e-3)

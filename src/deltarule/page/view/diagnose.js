@@ -2,7 +2,7 @@
 // A network that does not train: where the error stops, when, and what to do about it.
 import { makeLines } from "./charts.js";
 import { element } from "./elements.js";
-import { makeHeat } from "./heat.js";
+import { makeHeat, symbols } from "./heat.js";
 import { raised } from "./numbers.js";
 import { showHistory } from "./train.js";
 import { makeWaterfall } from "./waterfall.js";
@@ -262,12 +262,12 @@ function showFlow(host, name, flow, why) {
   if (good) host.append(element("p", {}, "No layer loses the error, and none blows it up."));
   const list = element("ul", { class: "verdicts" });
   for (const one of flow.verdicts) {
-    const item = element("li", {}, element("p", {}, element("strong", {}, one.word), `: ${one.why}.`));
+    const item = element("li", {}, element("p", {}, element("strong", {}, one.word), `: ${symbols(one.why)}.`));
     if (one.advice) item.append(element("p", { class: "advice" }, element("strong", {}, "What to do: "), `${one.advice}.`));
     if (one.remedy.length) {
       item.append(
         element("p", { class: "advice" }, element("strong", {}, "What mends it"), ", with each layer’s gain now and as predicted:"),
-        element("ul", { class: "remedy" }, ...one.remedy.map((change) => element("li", {}, change))),
+        element("ul", { class: "remedy" }, ...one.remedy.map((change) => element("li", {}, change.replace(/ -> /g, " → ")))),
       );
     }
     list.append(item);

@@ -319,7 +319,7 @@ function shortened(text, most) {
 }
 
 /**
- * A move's label in the book's signs: * sigma'(z^2), tanh becomes ⊙ σ′(z²), tanh.
+ * The program's words in the book's signs: * sigma'(z^2), tanh becomes ⊙ σ′(z²), tanh, and delta^1 becomes δ¹.
  *
  * @param {string} text
  * @returns {string}
@@ -329,7 +329,8 @@ export function symbols(text) {
   return text
     .replace(/^\* /, "⊙ ")
     .replace(/sigma'/g, "σ′")
-    .replace(/delta\^L/g, "δᴸ")
+    .replace(/\bdelta\^/g, "δ^")
+    .replace(/δ\^L/g, "δᴸ")
     .replace(/\^\{?(\d+)\}?/g, (_, digits) => raised(Number(digits)))
     .replace(/\^T/g, "ᵀ")
     .replace(/\^\+/g, "⁺");
