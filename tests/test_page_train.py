@@ -241,7 +241,7 @@ def test_a_step_is_opened_with_its_budget_and_the_link_opens_it_again(shown, ope
 
 def test_the_verdict_on_the_network_comes_with_its_remedies(shown, run, expect):
     page = shown("diagnose")
-    page.get_by_label("run", exact=True).select_option(str(run))
+    page.locator("select[name=run]").select_option(str(run))
     expect(page.locator(".diagnose-flow h2")).to_contain_text("The network as it is: ✗ vanishing")
     assert page.locator(".remedy li").count() >= 1
     expect(page.locator(".remedy")).to_contain_text("layer 1")
@@ -280,7 +280,7 @@ def test_a_drawing_is_saved_as_svg_and_as_png_of_twice_its_size(shown, tmp_path)
         marks = {"{http://www.w3.org/2000/svg}" + name for name in ("path", "rect", "text")}
         assert len([one for one in tree.iter() if one.tag in marks]) > 10
         text = (tmp_path / f"{figure}.svg").read_text()
-        assert "var(" not in text
+        assert not re.search(r"var\(|oklch\(|color\(", text)
         assert "class=" not in text
         assert 'fill="rgb(' in text
         with page.expect_download() as got:
@@ -288,6 +288,17 @@ def test_a_drawing_is_saved_as_svg_and_as_png_of_twice_its_size(shown, tmp_path)
         got.value.save_as(tmp_path / f"{figure}.png")
         width, height = struct.unpack(">II", (tmp_path / f"{figure}.png").read_bytes()[16:24])
         assert (width, height) == (2 * int(float(tree.get("width"))), 2 * int(float(tree.get("height"))))
+
+
+def test_the_network_is_saved_as_it_is_drawn(shown, tmp_path, expect):
+    page = shown("step")
+    expect(page.locator(".network-figure svg")).to_be_visible()
+    with page.expect_download() as got:
+        button(page, "save as SVG: the network").click()
+    got.value.save_as(tmp_path / "network.svg")
+    tree = ET.parse(tmp_path / "network.svg").getroot()
+    assert len(list(tree.iter("{http://www.w3.org/2000/svg}circle"))) == page.locator(".network-figure circle").count()
+    assert not re.search(r"var\(|oklch\(|color\(", (tmp_path / "network.svg").read_text())
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

@@ -47,12 +47,11 @@ export function makeFormula(host, door, scene, address) {
   );
   host.append(lead, ready, label, set, trouble, judged);
 
-  const offered = door.kind === "file" ? scene.formulas.map((one) => ({ name: "", text: one.formula })) : READY;
+  const offered = door.kind === "file" ? scene.formulas.map((one) => ({ name: one.holds ? "✓ holds" : "✗ does not hold", text: one.formula })) : READY;
   for (const one of offered) {
     const sign = element("span", { class: "formula-sign" });
-    const name = READY.find((other) => other.text === one.text)?.name ?? one.name;
     render(one.text, sign);
-    const button = element("button", { type: "button", class: "card" }, sign, element("span", {}, name));
+    const button = element("button", { type: "button", class: "card" }, sign, element("span", {}, one.name));
     button.addEventListener("click", () => take(one.text));
     ready.append(button);
   }
