@@ -229,7 +229,9 @@ def test_a_step_is_opened_with_its_budget_and_the_link_opens_it_again(shown, ope
     head = page.locator(".diagnose-flow h2")
     expect(head).to_contain_text(f"Step {made['steps'][1]}: ✗ vanishing")
     for fault in view["verdicts"]:
-        expect(page.locator(".verdicts")).to_contain_text(fault["why"].replace("delta^1", "δ¹").replace("delta^4", "δ⁴"))
+        expect(page.locator(".verdicts")).to_contain_text(
+            fault["why"].replace("delta^1", "δ¹").replace("delta^4", "δ⁴")
+        )
     gains = page.locator("[data-figure=budget] .waterfall-gains text").all_text_contents()
     told = [float(text.removeprefix("×")) for text in gains]
     assert told[:-1] == pytest.approx([bar["gain"] for bar in view["budget"]], rel=6e-3)
@@ -297,7 +299,9 @@ def test_the_network_is_saved_as_it_is_drawn(shown, tmp_path, expect):
         button(page, "save as SVG: the network").click()
     got.value.save_as(tmp_path / "network.svg")
     tree = ET.parse(tmp_path / "network.svg").getroot()
-    assert len(list(tree.iter("{http://www.w3.org/2000/svg}circle"))) == page.locator(".network-figure circle").count()
+    assert (
+        len(list(tree.iter("{http://www.w3.org/2000/svg}circle"))) == page.locator(".network-figure circle").count()
+    )
     assert not re.search(r"var\(|oklch\(|color\(", (tmp_path / "network.svg").read_text())
 
 

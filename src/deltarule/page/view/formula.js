@@ -85,7 +85,7 @@ export function makeFormula(host, door, scene, address) {
     /** @type {Node[]} */
     let parts;
     try {
-      parts = verdictOf(known.get(text) ?? (await door.ask("formula", { text })), take);
+      parts = verdictOf(known.get(text) ?? (await door.ask("formula", { text })), door.kind === "file" ? null : take);
     } catch (error) {
       parts = [element("p", { class: "refusal" }, /** @type {Error} */ (error).message)];
     }
@@ -119,7 +119,7 @@ export function makeFormula(host, door, scene, address) {
  * What was found, in words, with the mended formula to take.
  *
  * @param {Judged} found
- * @param {(text: string) => void} take
+ * @param {((text: string) => void) | null} take   null where no other can be judged
  * @returns {Node[]}
  */
 function verdictOf(found, take) {
@@ -142,9 +142,13 @@ function verdictOf(found, take) {
     const text = asTex(found.mended);
     const sign = element("div", { class: "formula-set" });
     render(text, sign);
-    const use = element("button", { type: "button" }, "use it");
-    use.addEventListener("click", () => take(text));
-    parts.push(element("div", { class: "mended" }, element("p", {}, "mended"), sign, use));
+    const mended = element("div", { class: "mended" }, element("p", {}, "mended"), sign);
+    if (take) {
+      const use = element("button", { type: "button" }, "use it");
+      use.addEventListener("click", () => take(text));
+      mended.append(use);
+    }
+    parts.push(mended);
   }
   return parts;
 }
