@@ -156,7 +156,7 @@ def test_it_trains_live_in_the_cell_and_two_views_share_the_training(notebook):
         view.get_by_role("tab", name="Train").click()
     first.get_by_role("button", name="play").click()
     page.wait_for_function(
-        "() => [...document.querySelectorAll('.deltarule [data-frames]')].every(one => Number(one.dataset.frames) > 20)"
+        "() => [...document.querySelectorAll('[data-frames]')].every(one => Number(one.dataset.frames) > 20)"
     )
     second.get_by_role("button", name="pause").click()
     second.get_by_role("button", name="play").wait_for()
