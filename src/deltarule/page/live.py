@@ -162,7 +162,7 @@ class Live:
         self, material: dict[str, Callable[[], Material]], settings: LiveSettings, net: Network | None = None
     ) -> None:
         self._sources = material
-        self._given = net
+        self._given, self._first = net, settings
         self._lock = threading.Condition()
         self._wish = _Wish()
         self._ended = False
@@ -365,7 +365,7 @@ class Live:
         try:
             if settings is not None and anew:
                 fits = self._given is not None and all(
-                    getattr(settings, name) == getattr(self.settings, name) for name in DRAWS
+                    getattr(settings, name) == getattr(self._first, name) for name in DRAWS
                 )
                 self._begin(settings, self._given if fits else None)
             elif settings is not None:

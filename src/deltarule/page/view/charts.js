@@ -2,6 +2,7 @@
 // Lines over time, labelled where they end; drawn anew with every frame of a live training.
 import { d3 } from "./d3.js";
 import { makeFigure } from "./export.js";
+import { raised, short } from "./numbers.js";
 
 /**
  * What a figure of lines is: a label a line, and how its axis runs.
@@ -36,7 +37,7 @@ const LABEL_LINE = 14;
  * @param {LinesGiven} given
  * @returns {Lines}
  */
-export function makeLines(host, { title, file, along, log = false, range, write = shortNumber }) {
+export function makeLines(host, { title, file, along, log = false, range, write = (value) => short(value, 3) }) {
   /** @type {string[]} */
   let labels = [];
   /** @type {number[]} */
@@ -194,7 +195,7 @@ export function makeLines(host, { title, file, along, log = false, range, write 
     const every = Math.max(1, Math.ceil(shown.xs.length / 24));
     const rows = [];
     for (let i = shown.xs.length - 1; i >= 0; i -= every) {
-      const cells = shown.series.map((line) => (line[i] === null ? "" : exactNumber(/** @type {number} */ (line[i]))));
+      const cells = shown.series.map((line) => (line[i] === null ? "" : short(line[i], 6)));
       rows.unshift([countWords(shown.xs[i]), ...cells]);
     }
     return { head: [along, ...labels], rows };
@@ -256,35 +257,12 @@ function tens(scale) {
   return d3.range(low, high + 1, every).map((/** @type {number} */ power) => 10 ** power);
 }
 
-const RAISED_DIGITS = "⁰¹²³⁴⁵⁶⁷⁸⁹";
-
-/**
- * A whole number as an exponent.
- *
- * @param {number} number
- * @returns {string}
- */
-export function raised(number) {
-  return String(number).replace(/-/g, "⁻").replace(/\d/g, (digit) => RAISED_DIGITS[Number(digit)]);
-}
-
 /** @param {number} value */
 function tenTo(value) {
   const power = Math.round(Math.log10(value));
   if (power === 0) return "1";
   if (power === 1) return "10";
   return power === -1 ? "0.1" : `10${raised(power)}`;
-}
-
-/** @param {number} value */
-function shortNumber(value) {
-  return Math.abs(value) < 1e-12 ? "0" : String(Number(value.toPrecision(3)));
-}
-
-/** @param {number} value */
-function exactNumber(value) {
-  if (!Number.isFinite(value)) return String(value);
-  return value !== 0 && Math.abs(value) < 1e-4 ? value.toExponential(5) : String(Number(value.toPrecision(6)));
 }
 
 /** @param {number} value */
@@ -300,7 +278,7 @@ function countWords(value) {
  * @returns {string}
  */
 function lineColor(i, count) {
-  if (count === 1) return "var(--line-only)";
+  if (count === 1) return "var(--plus)";
   const share = Math.round((100 * i) / (count - 1));
-  return `color-mix(in oklch, var(--line-last) ${share}%, var(--line-first))`;
+  return `color-mix(in oklch, var(--plus) ${share}%, var(--minus))`;
 }

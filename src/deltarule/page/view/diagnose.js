@@ -1,8 +1,9 @@
 // @ts-check
 // A network that does not train: where the error stops, when, and what to do about it.
-import { makeLines, raised } from "./charts.js";
+import { makeLines } from "./charts.js";
 import { element } from "./elements.js";
-import { makeHeat } from "./heat.js";
+import { makeHeat, symbols } from "./heat.js";
+import { raised } from "./numbers.js";
 import { showHistory } from "./train.js";
 import { makeWaterfall } from "./waterfall.js";
 
@@ -25,13 +26,15 @@ const LARGEST_UPLOAD = 64 * 2 ** 20;
  * @returns {{close: () => void}}
  */
 export function makeDiagnose(host, door, scene, address) {
-  const root = element("div", { class: "diagnose" });
-  host.append(root);
+  const root = host;
   const refused = element("p", { class: "refusal", role: "alert" });
   const body = element("div", { class: "diagnose-body" });
   /** @type {{close: () => void} | null} */
   let shown = null;
   let asked = 0;
+  /** What was opened last is opened again when the connection was lost: another session has not heard of it. */
+  let again = () => {};
+  let lost = false;
 
   const runs = element("select", { name: "run" }, element("option", { value: "" }, scene.title));
   const file = element("input", { type: "file", accept: ".json,application/json" });
@@ -80,8 +83,9 @@ export function makeDiagnose(host, door, scene, address) {
     refused.textContent = "";
     body.setAttribute("aria-busy", "true");
     try {
-      const found = name ? await door.ask("open", { name }) : scene;
+      const found = name ? await door.ask("open", { name }) : await door.ask("scene");
       if (mine !== asked) return;
+      again = () => take(name, false);
       runs.value = name;
       address.set({ run: name || null });
       show(found, fresh);
@@ -102,6 +106,7 @@ export function makeDiagnose(host, door, scene, address) {
       }
       const found = await door.ask("upload", { name: given.name, text: await given.text() });
       if (mine !== asked) return;
+      again = () => upload(given);
       address.set({ run: null });
       show(found, true);
       runs.selectedIndex = -1; // none of those that have a name
@@ -129,10 +134,15 @@ export function makeDiagnose(host, door, scene, address) {
     if (wanted !== runs.value && door.kind !== "file" && runs.selectedIndex >= 0) take(wanted, false);
     else show(scene, false);
   });
+  const unlisten = door.watch((state) => {
+    if (state === "open" && lost) again();
+    lost = state === "lost";
+  });
   show(scene, false);
   return {
     close() {
       unwatch();
+      unlisten?.();
       shown?.close();
       asked += 1;
     },
@@ -252,12 +262,12 @@ function showFlow(host, name, flow, why) {
   if (good) host.append(element("p", {}, "No layer loses the error, and none blows it up."));
   const list = element("ul", { class: "verdicts" });
   for (const one of flow.verdicts) {
-    const item = element("li", {}, element("p", {}, element("strong", {}, one.word), `: ${one.why}.`));
+    const item = element("li", {}, element("p", {}, element("strong", {}, one.word), `: ${symbols(one.why)}.`));
     if (one.advice) item.append(element("p", { class: "advice" }, element("strong", {}, "What to do: "), `${one.advice}.`));
     if (one.remedy.length) {
       item.append(
         element("p", { class: "advice" }, element("strong", {}, "What mends it"), ", with each layer’s gain now and as predicted:"),
-        element("ul", { class: "remedy" }, ...one.remedy.map((change) => element("li", {}, change))),
+        element("ul", { class: "remedy" }, ...one.remedy.map((change) => element("li", {}, change.replace(/ -> /g, " → ")))),
       );
     }
     list.append(item);

@@ -51,7 +51,7 @@ export function mount(root, door) {
   const list = element("div", { class: "tabs", role: "tablist", "aria-label": "Views" });
   const panels = element("div", { class: "panels" }, element("p", { class: "waiting" }, "Opening …"));
   const link = element("button", { type: "button", class: "quiet" }, "Copy link");
-  const head = element("header", {}, element("strong", { class: "name" }, "deltarule"), title, list);
+  const head = element("header", {}, element("h1", { class: "name" }, "deltarule"), title, list);
   if (door.kind === "server") head.append(link);
   root.classList.add("deltarule");
   root.replaceChildren(head, state, panels);
@@ -111,7 +111,8 @@ export function mount(root, door) {
 
   function wanted() {
     const asked = address.get("tab");
-    return tabs.find((one) => one.name === asked)?.name ?? tabs[0]?.name ?? "";
+    const first = tabs[0]?.name === "formula" ? tabs.at(-1) : tabs[0]; // of a watch alone, its diagnosis
+    return tabs.find((one) => one.name === asked)?.name ?? first?.name ?? "";
   }
 
   /** @param {string} name */

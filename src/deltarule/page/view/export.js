@@ -52,10 +52,8 @@ export function makeFigure(host, { title, file, table, drawn }) {
   numbers.hidden = true;
   const asTable = element("button", { type: "button", class: "quiet", "aria-pressed": "false" }, "table");
   asTable.title = "show the numbers as a table";
-  const asSvg = element("button", { type: "button", class: "quiet", "aria-label": `save as SVG: ${title}` }, "SVG");
-  const asPng = element("button", { type: "button", class: "quiet", "aria-label": `save as PNG: ${title}` }, "PNG");
   asTable.setAttribute("aria-label", `table of: ${title}`);
-  const tools = element("span", { class: "figure-tools" }, asTable, asSvg, asPng);
+  const tools = element("span", { class: "figure-tools" }, asTable, ...saveButtons(() => svg, file, title));
   const head = element("figcaption", {}, element("span", { class: "figure-title" }, title), tools);
   const frame = element("div", { class: "figure-drawing" }, svg);
   const node = element("figure", { class: "figure", "data-figure": file, "data-number": name }, head, frame, numbers, note);
@@ -71,9 +69,6 @@ export function makeFigure(host, { title, file, table, drawn }) {
     fill();
     if (!frame.hidden) drawn();
   });
-  asSvg.addEventListener("click", () => save(`${file}.svg`, new Blob([svgText(svg, node)], { type: "image/svg+xml" })));
-  asPng.addEventListener("click", async () => save(`${file}.png`, await pngOf(svg, node)));
-
   let wide = 0;
   const sized = new ResizeObserver(() => {
     const now = Math.round(frame.clientWidth);
@@ -99,6 +94,27 @@ export function makeFigure(host, { title, file, table, drawn }) {
 }
 
 /**
+ * Two buttons that save a drawing as it is when they are pressed.
+ *
+ * @param {() => SVGSVGElement | null} drawing
+ * @param {string} file   the name without its ending
+ * @param {string} title
+ * @returns {HTMLButtonElement[]}
+ */
+export function saveButtons(drawing, file, title) {
+  return /** @type {const} */ (["SVG", "PNG"]).map((kind) => {
+    const button = element("button", { type: "button", class: "quiet", "aria-label": `save as ${kind}: ${title}` }, kind);
+    button.addEventListener("click", async () => {
+      const svg = drawing();
+      if (!svg) return;
+      const made = kind === "PNG" ? await pngOf(svg) : new Blob([svgText(svg)], { type: "image/svg+xml" });
+      save(`${file}.${kind.toLowerCase()}`, made);
+    });
+    return button;
+  });
+}
+
+/**
  * @param {Table} table
  * @param {string} title
  */
@@ -119,13 +135,12 @@ function tableOf({ head, rows }, title) {
 }
 
 /**
- * A drawing of the page as the text of an SVG file that needs no style sheet.
+ * A drawing of the page as the text of an SVG file that needs no style sheet, on the colour that is behind it.
  *
  * @param {SVGSVGElement} svg
- * @param {Element} paper  whose background it has
  * @returns {string}
  */
-export function svgText(svg, paper) {
+function svgText(svg) {
   const copy = /** @type {SVGSVGElement} */ (svg.cloneNode(true));
   const box = svg.viewBox.baseVal;
   const size = box && box.width ? box : svg.getBoundingClientRect();
@@ -137,7 +152,7 @@ export function svgText(svg, paper) {
   const ground = document.createElementNS(SVG, "rect");
   ground.setAttribute("width", "100%");
   ground.setAttribute("height", "100%");
-  ground.setAttribute("fill", backgroundOf(paper));
+  ground.setAttribute("fill", backgroundOf(svg.parentElement));
   copy.prepend(ground);
   const label = svg.getAttribute("aria-label");
   if (label) {
@@ -158,7 +173,7 @@ function styleAs(from, to) {
   const style = getComputedStyle(from);
   for (const name of DRAWN) {
     const value = style.getPropertyValue(name);
-    if (value) to.setAttribute(name, value);
+    if (value) to.setAttribute(name, name === "fill" || name === "stroke" ? plainColor(value) : value);
   }
   to.removeAttribute("class");
   to.removeAttribute("style");
@@ -169,6 +184,29 @@ function styleAs(from, to) {
     else styleAs(from.children[i], to.children[i]);
   }
   gone.forEach((one) => one.remove());
+}
+
+/** @type {Map<string, string>} */
+const plainColors = new Map();
+
+/**
+ * A mixed colour, oklch(...), as rgb(...), which every program that draws SVG knows.
+ *
+ * @param {string} color
+ * @returns {string}
+ */
+function plainColor(color) {
+  if (!/^(oklch|oklab|lch|lab|color)\(/.test(color)) return color;
+  const known = plainColors.get(color);
+  if (known) return known;
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = 1;
+  const pen = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+  pen.fillStyle = color;
+  pen.fillRect(0, 0, 1, 1);
+  const [r, g, b] = pen.getImageData(0, 0, 1, 1).data;
+  plainColors.set(color, `rgb(${r}, ${g}, ${b})`);
+  return `rgb(${r}, ${g}, ${b})`;
 }
 
 /**
@@ -187,11 +225,10 @@ function backgroundOf(at) {
 
 /**
  * @param {SVGSVGElement} svg
- * @param {Element} paper
  * @returns {Promise<Blob>}
  */
-async function pngOf(svg, paper) {
-  const text = svgText(svg, paper);
+async function pngOf(svg) {
+  const text = svgText(svg);
   const address = URL.createObjectURL(new Blob([text], { type: "image/svg+xml" }));
   try {
     const picture = new Image();

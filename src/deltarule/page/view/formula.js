@@ -45,14 +45,13 @@ export function makeFormula(host, door, scene, address) {
       ? "How does the error get from layer l + 1 to layer l? These formulas were judged when this file was written."
       : "How does the error get from layer l + 1 to layer l? Write it; it is held against measured slopes of random networks.",
   );
-  host.append(element("div", { class: "formula" }, lead, ready, label, set, trouble, judged));
+  host.append(lead, ready, label, set, trouble, judged);
 
-  const offered = door.kind === "file" ? scene.formulas.map((one) => ({ name: "", text: one.formula })) : READY;
+  const offered = door.kind === "file" ? scene.formulas.map((one) => ({ name: one.holds ? "✓ holds" : "✗ does not hold", text: one.formula })) : READY;
   for (const one of offered) {
     const sign = element("span", { class: "formula-sign" });
-    const name = READY.find((other) => other.text === one.text)?.name ?? one.name;
     render(one.text, sign);
-    const button = element("button", { type: "button", class: "card" }, sign, element("span", {}, name));
+    const button = element("button", { type: "button", class: "card" }, sign, element("span", {}, one.name));
     button.addEventListener("click", () => take(one.text));
     ready.append(button);
   }
@@ -86,7 +85,7 @@ export function makeFormula(host, door, scene, address) {
     /** @type {Node[]} */
     let parts;
     try {
-      parts = verdictOf(known.get(text) ?? (await door.ask("formula", { text })), take);
+      parts = verdictOf(known.get(text) ?? (await door.ask("formula", { text })), door.kind === "file" ? null : take);
     } catch (error) {
       parts = [element("p", { class: "refusal" }, /** @type {Error} */ (error).message)];
     }
@@ -120,7 +119,7 @@ export function makeFormula(host, door, scene, address) {
  * What was found, in words, with the mended formula to take.
  *
  * @param {Judged} found
- * @param {(text: string) => void} take
+ * @param {((text: string) => void) | null} take   null where no other can be judged
  * @returns {Node[]}
  */
 function verdictOf(found, take) {
@@ -130,6 +129,7 @@ function verdictOf(found, take) {
     element("span", { "aria-hidden": "true" }, found.holds ? "✓" : "✗"),
     found.holds ? " holds" : " does not hold",
   );
+  /** @type {Node[]} */
   const parts = [head, element("p", { class: "reason" }, sentence(found.reason.replace(/^holds on /, "on ")))];
   if (found.read_as) {
     parts.push(element("p", { class: "read-as" }, "read as ", element("code", {}, found.read_as)));
@@ -142,9 +142,13 @@ function verdictOf(found, take) {
     const text = asTex(found.mended);
     const sign = element("div", { class: "formula-set" });
     render(text, sign);
-    const use = element("button", { type: "button" }, "use it");
-    use.addEventListener("click", () => take(text));
-    parts.push(element("div", { class: "mended" }, element("p", {}, "mended"), sign, use));
+    const mended = element("div", { class: "mended" }, element("p", {}, "mended"), sign);
+    if (take) {
+      const use = element("button", { type: "button" }, "use it");
+      use.addEventListener("click", () => take(text));
+      mended.append(use);
+    }
+    parts.push(mended);
   }
   return parts;
 }

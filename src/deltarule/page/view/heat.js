@@ -1,9 +1,9 @@
 // @ts-check
 // The heat map: a row for each step of the error's way back, a column for each recorded training step.
-import { raised } from "./charts.js";
 import { d3 } from "./d3.js";
 import { element } from "./elements.js";
 import { makeFigure } from "./export.js";
+import { raised, short } from "./numbers.js";
 
 /** @typedef {import("./record.js").Heat} HeatRecord */
 
@@ -279,7 +279,7 @@ export function makeHeat(host, heat, opened) {
 
   function asTable() {
     const shown = d3.range(0, K, Math.max(1, Math.ceil(K / 12))).concat(K > 1 && (K - 1) % Math.ceil(K / 12) ? [K - 1] : []);
-    const cell = (/** @type {number | null} */ one) => (one === null ? "" : `×${Number((10 ** one).toPrecision(4))}`);
+    const cell = (/** @type {number | null} */ one) => (one === null ? "" : `×${short(10 ** one)}`);
     return {
       head: ["step of the way back", ...shown.map((/** @type {number} */ k) => `step ${heat.steps[k]}`)],
       rows: [
@@ -307,15 +307,10 @@ export function makeHeat(host, heat, opened) {
 function gainWords(log10) {
   if (log10 === null) return "no gain to show, for no error came here, or none left it, or it was not finite";
   const gain = 10 ** log10;
-  if (Math.abs(gain - 1) < 0.005) return `gain ${gain.toPrecision(4)}, it passes unchanged`;
+  if (Math.abs(gain - 1) < 0.005) return `gain ${short(gain)}, it passes unchanged`;
   return gain < 1
-    ? `gain ${gain.toPrecision(4)}, the error becomes ${rounded(1 / gain)} times smaller`
-    : `gain ${gain.toPrecision(4)}, the error becomes ${rounded(gain)} times larger`;
-}
-
-/** @param {number} value */
-function rounded(value) {
-  return value >= 1e5 ? value.toExponential(1) : String(Number(value.toPrecision(value < 10 ? 2 : 3)));
+    ? `gain ${short(gain)}, the error becomes ${short(1 / gain, 3)} times smaller`
+    : `gain ${short(gain)}, the error becomes ${short(gain, 3)} times larger`;
 }
 
 /** @param {string} text @param {number} most */
@@ -324,7 +319,7 @@ function shortened(text, most) {
 }
 
 /**
- * A move's label in the book's signs: * sigma'(z^2), tanh becomes ⊙ σ′(z²), tanh.
+ * The program's words in the book's signs: * sigma'(z^2), tanh becomes ⊙ σ′(z²), tanh, and delta^1 becomes δ¹.
  *
  * @param {string} text
  * @returns {string}
@@ -334,7 +329,8 @@ export function symbols(text) {
   return text
     .replace(/^\* /, "⊙ ")
     .replace(/sigma'/g, "σ′")
-    .replace(/delta\^L/g, "δᴸ")
+    .replace(/\bdelta\^/g, "δ^")
+    .replace(/δ\^L/g, "δᴸ")
     .replace(/\^\{?(\d+)\}?/g, (_, digits) => raised(Number(digits)))
     .replace(/\^T/g, "ᵀ")
     .replace(/\^\+/g, "⁺");

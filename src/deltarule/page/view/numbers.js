@@ -28,7 +28,7 @@ export function toNumber(value) {
   return value === "-inf" ? -Infinity : NaN;
 }
 
-const SMALL_EXPONENT = { "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
+const RAISED = { "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
 
 /**
  * A number of so many significant digits: -0.0312, 1.26 · 10⁻⁷, with a true minus.
@@ -71,8 +71,7 @@ function set(text, number, digits) {
   const size = Math.abs(number);
   if (number !== 0 && (size < 1e-4 || size >= 1e7)) {
     const [mantissa, exponent] = (digits >= 9 ? number.toExponential() : exponential(number, text)).split("e");
-    const raised = [...String(Number(exponent))].map((sign) => SMALL_EXPONENT[/** @type {"-"} */ (sign)]).join("");
-    return `${mantissa.replace("-", "−")}·10${raised}`;
+    return `${mantissa.replace("-", "−")}·10${raised(Number(exponent))}`;
   }
   return text.replace("-", "−");
 }
@@ -110,13 +109,11 @@ export function largest(values) {
   return most || 1;
 }
 
-const RAISED = { 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
-
 /**
- * The layer's number, raised as in the book: δ², W¹⁰.
+ * A whole number raised, as a layer's in the book or an exponent: δ², W¹⁰, 10⁻³.
  *
- * @param {number} layer
+ * @param {number} number
  */
-export function raised(layer) {
-  return [...String(layer)].map((sign) => RAISED[/** @type {"0"} */ (/** @type {unknown} */ (sign))]).join("");
+export function raised(number) {
+  return [...String(number)].map((sign) => RAISED[/** @type {"-"} */ (sign)]).join("");
 }

@@ -2,6 +2,7 @@
 // The step-through: one sample forward and back, moment by moment, by key, button and scrubber.
 
 import { element } from "./elements.js";
+import { saveButtons } from "./export.js";
 import { caption, moments } from "./moments.js";
 import { activeLayer, known, makeNetwork, names, valuesOf } from "./network.js";
 import { backwardBill, curveFigure, forwardBill, gradientBill, nudgeFigure, product } from "./neuron.js";
@@ -99,6 +100,7 @@ export function makeStep(host, door, scene, address) {
     bar,
     element("div", { class: "moment-words" }, title, equation, words),
     figure,
+    element("div", { class: "figure-tools" }, ...saveButtons(() => figure.querySelector("svg"), "network", "the network")),
     detail,
     element("section", { class: "rules-part" }, rulesHead, element("p", { class: "hint" }, "The same error of the same sample, carried back in five ways. Each set of bars has its own scale; a step goes along each rule’s own gradient."), rules),
     numbers,

@@ -1,7 +1,8 @@
 // @ts-check
 // Training live: what is chosen, the buttons, and the cost, the accuracy and each layer's error as they go.
-import { makeLines, raised } from "./charts.js";
+import { makeLines } from "./charts.js";
 import { element } from "./elements.js";
+import { raised, short } from "./numbers.js";
 
 /** @typedef {import("./record.js").Door} Door */
 /** @typedef {import("./record.js").Scene} Scene */
@@ -34,7 +35,10 @@ const SPEEDS = [
   [1, "1 step a second"],
 ];
 
-/** The network of the book's chapter 5, why its first layers do not learn, on the digits. */
+/**
+ * The network of the book's chapter 5, whose first layers do not learn, on the digits; not at full speed, at which a
+ * person would see no more than the end.
+ */
 const VANISHING_EXAMPLE = {
   hidden: [30, 30, 30, 30],
   activation: "sigmoid",
@@ -46,7 +50,7 @@ const VANISHING_EXAMPLE = {
   eta: 0.5,
   batch: 10,
   seed: 0,
-  speed: 0,
+  speed: 100,
 };
 
 const MENDED_EXAMPLE = { ...VANISHING_EXAMPLE, activation: "relu", init: "auto", eta: 0.1 };
@@ -65,11 +69,11 @@ const TOLD = {
  * @param {Door} door
  * @param {Scene} scene
  * @param {Address} address
- * @returns {{close: () => void}}
+ * @returns {{show?: () => void, close: () => void}}
  */
 export function makeTrain(host, door, scene, address) {
-  const root = element("div", { class: "train", "data-frames": "0" });
-  host.append(root);
+  const root = host;
+  root.dataset.frames = "0";
   if (!scene.settings) return trainedBefore(root, scene);
 
   let settings = scene.settings;
@@ -209,7 +213,8 @@ export function makeTrain(host, door, scene, address) {
   /** @param {Partial<Settings>} wanted @param {string} words */
   async function example(wanted, words) {
     told.textContent = "";
-    if (await ask("reset", wanted)) {
+    const digits = settings.choices.dataset?.includes("digits") ? { dataset: "digits" } : {};
+    if (await ask("reset", { ...wanted, ...digits })) {
       told.textContent = words;
       await ask("play");
     }
@@ -272,10 +277,10 @@ export function makeTrain(host, door, scene, address) {
       ["step", whole(now.step)],
       ["epoch", now.epoch.toFixed(now.epoch < 10 ? 2 : 1)],
       ["steps a second", whole(now.rate)],
-      ["cost", short(now.cost)],
+      ["cost", short(now.cost, 4)],
       ["accuracy", now.accuracy === null ? "" : percent(now.accuracy)],
       ["held out", heldOut === null ? "" : percent(heldOut)],
-      [`|δ¹| / |δ${raised(L)}|`, L > 1 && first !== null && last ? short(first / last) : ""],
+      [`|δ¹| / |δ${raised(L)}|`, L > 1 && first !== null && last ? short(first / last, 3) : ""],
     ].filter(([, value]) => value !== "");
     if (read.children.length !== pairs.length) {
       read.replaceChildren(...pairs.map(() => element("div", {}, element("dt"), element("dd"))));
@@ -293,6 +298,9 @@ export function makeTrain(host, door, scene, address) {
   if (wanted) ask("set", wanted);
   const end = door.frames(heard);
   return {
+    show() {
+      if (!waiting) waiting = requestAnimationFrame(draw);
+    },
     close() {
       end();
       cancelAnimationFrame(waiting);
@@ -363,23 +371,18 @@ function whole(value) {
 }
 
 /** @param {Value} value */
-function short(value) {
-  return typeof value === "number" ? String(Number(value.toPrecision(3))) : value;
-}
-
-/** @param {Value} value */
 function percent(value) {
-  return typeof value === "number" ? `${(100 * value).toFixed(1)} %` : value;
+  return typeof value === "number" ? `${(100 * value).toFixed(1)} %` : short(value);
 }
 
 /** What is kept of the settings in a link, in this order. */
 const LINKED = /** @type {const} */ ([
-  "hidden", "activation", "output", "cost", "init", "rule", "optimizer", "eta", "batch", "seed",
+  "hidden", "activation", "output", "cost", "init", "rule", "optimizer", "eta", "batch", "seed", "dataset",
 ]);
 
 /** @param {Settings} settings */
 function wordsOf(settings) {
-  return LINKED.map((name) => String(settings[name]).replace(/,/g, "-")).join(",");
+  return LINKED.map((name) => encodeURIComponent(settings[name] instanceof Array ? settings.hidden.join("-") : settings[name])).join(",");
 }
 
 /**
@@ -387,12 +390,12 @@ function wordsOf(settings) {
  * @returns {Partial<Settings> | null}
  */
 function settingsOf(words) {
-  const parts = words?.split(",") ?? [];
+  const parts = words?.split(",").map(decodeURIComponent) ?? [];
   if (parts.length !== LINKED.length) return null;
-  const [hidden, activation, output, cost, init, rule, optimizer, eta, batch, seed] = parts;
+  const [hidden, activation, output, cost, init, rule, optimizer, eta, batch, seed, dataset] = parts;
   return {
     hidden: hidden.split("-").filter(Boolean).map(Number),
-    activation, output, cost, init, rule, optimizer,
+    activation, output, cost, init, rule, optimizer, dataset,
     eta: Number(eta), batch: Number(batch), seed: Number(seed),
   };
 }

@@ -1,9 +1,9 @@
 // @ts-check
 // A flow's budget as a waterfall: each bar begins where the one above it ended.
-import { raised } from "./charts.js";
 import { d3 } from "./d3.js";
 import { makeFigure } from "./export.js";
 import { symbols } from "./heat.js";
+import { raised, short } from "./numbers.js";
 
 /** @typedef {import("./record.js").FlowView} FlowView */
 /** @typedef {import("./record.js").Bar} Bar */
@@ -81,7 +81,7 @@ export function makeWaterfall(host, flow) {
       .attr("x", x)
       .attr("y", 14)
       .attr("text-anchor", "middle")
-      .text((/** @type {number} */ one) => (Number.isInteger(one) && Math.abs(one) > 2 ? `×10${raised(one)}` : `×${Number((10 ** one).toPrecision(2))}`));
+      .text((/** @type {number} */ one) => (Number.isInteger(one) && Math.abs(one) > 2 ? `×10${raised(one)}` : `×${short(10 ** one, 2)}`));
 
     joints
       .selectAll("line")
@@ -130,7 +130,7 @@ export function makeWaterfall(host, flow) {
       .attr("y", (/** @type {any} */ _, /** @type {number} */ i) => beside(i) + thick / 2)
       .attr("dy", "0.34em")
       .attr("text-anchor", "end")
-      .text((/** @type {any} */ one) => `×${threeDigits(one.bar ? one.bar.gain : 10 ** level)}`);
+      .text((/** @type {any} */ one) => `×${short(one.bar ? one.bar.gain : 10 ** level, 3)}`);
   }
 
   function asTable() {
@@ -138,7 +138,7 @@ export function makeWaterfall(host, flow) {
       head: ["step of the way back", "gain", "log₁₀ of the gain", "sum so far", "line"],
       rows: rows.map(({ bar, to, known: sure }) => [
         symbols(bar.label),
-        typeof bar.gain === "number" ? String(Number(bar.gain.toPrecision(6))) : bar.gain,
+        short(bar.gain, 6),
         bar.log10 === null ? "" : bar.log10.toFixed(4),
         sure ? to.toFixed(4) : "",
         bar.source,
@@ -152,13 +152,7 @@ export function makeWaterfall(host, flow) {
 
 /** @param {number} gain */
 function factor(gain) {
-  return gain < 1 ? `${threeDigits(1 / gain)} times smaller` : `${threeDigits(gain)} times larger`;
-}
-
-/** @param {import("./record.js").Value} value */
-function threeDigits(value) {
-  if (typeof value !== "number") return value;
-  return value !== 0 && (Math.abs(value) < 1e-3 || Math.abs(value) >= 1e5) ? value.toExponential(1) : String(Number(value.toPrecision(3)));
+  return gain < 1 ? `${short(1 / gain, 3)} times smaller` : `${short(gain, 3)} times larger`;
 }
 
 /** @param {string} text @param {number} most */
