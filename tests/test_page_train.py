@@ -156,6 +156,20 @@ def test_what_is_chosen_is_trained_and_what_cannot_be_is_refused(shown, expect):
     expect(rate).to_have_value(before)
 
 
+def test_a_reset_keeps_the_network_that_was_chosen(shown, expect):
+    page = shown("train")
+    lines = page.locator("[data-figure=error-by-layer] .lines path")
+    hidden = page.get_by_label("hidden layers", exact=True)
+    hidden.fill("12, 8")
+    hidden.press("Enter")
+    expect(lines).to_have_count(3)
+    button(page, "reset").click()
+    button(page, "step", exact=True).click()
+    until(page, lambda: number_of(page, "step") == 1)
+    expect(lines).to_have_count(3)
+    expect(hidden).to_have_value("12, 8")
+
+
 def test_a_drawing_is_also_a_table(shown, expect):
     page = shown("diagnose")
     figure = page.locator("[data-figure=error-over-training]")
@@ -184,6 +198,38 @@ def test_a_formula_is_set_judged_and_mended(shown, expect):
     button(page, "use it").click()
     expect(verdict.locator("[data-holds=true]")).to_be_visible()
     assert page.locator(".formula > .formula-set math").count() == 1
+
+
+def test_a_late_answer_does_not_judge_another_formula(shown, expect):
+    page = shown("formula")
+    answers = []
+
+    def listen(socket):
+        socket.on(
+            "framereceived", lambda text: answers.append(text) if '"holds"' in text and "scene" not in text else 0
+        )
+
+    page.on("websocket", listen)
+    page.reload()
+    verdict = page.locator(".formula-verdict")
+    expect(verdict.locator("[data-holds=true]")).to_be_visible()
+    assert not answers  # it came with the scene
+    # Two questions are held back, and sent in the other order.
+    page.evaluate("""() => {
+        const held = [], send = WebSocket.prototype.send;
+        WebSocket.prototype.send = function (text) {
+            if (!text.includes('"ask":"formula"')) return send.call(this, text);
+            held.push([this, text]);
+            document.body.dataset.held = String(held.length);
+            if (held.length === 2) held.reverse().forEach(([socket, one]) => send.call(socket, one));
+        };
+    }""")
+    button(page, "with σ instead of σ′").click()
+    expect(page.locator("body")).to_have_attribute("data-held", "1")
+    button(page, "without the transpose").click()
+    until(page, lambda: len(answers) == 2)
+    expect(verdict).to_contain_text("does not fit")
+    expect(verdict).not_to_contain_text("take sigma', not sigma")
 
 
 def test_what_is_typed_is_set_as_it_is_typed_and_the_link_has_it(shown, open_page, expect):
