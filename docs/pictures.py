@@ -37,10 +37,10 @@ def main() -> None:
 
 @contextmanager
 def chromium():
-    """A page of a tablet's width, on which nothing moves by itself."""
+    """A page of a notebook computer's width, on which nothing moves by itself."""
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium_path(), args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1120, "height": 900}, reduced_motion="reduce")
+        page = browser.new_page(viewport={"width": 1200, "height": 900}, reduced_motion="reduce")
         page.on("pageerror", lambda error: sys.exit(f"the page failed: {error.message}"))
         yield page
         browser.close()
@@ -85,9 +85,9 @@ def train(page: Page) -> None:
         link = next(found[0] for line in served.stdout if (found := re.search(r"http://127\S+", line)))
         page.goto(link)
         page.get_by_role("tab", name="Train").click()
-        page.get_by_role("button", name="vanishing").click()
-        page.wait_for_timeout(4000)  # some epochs
-        page.get_by_role("button", name="Pause").click()
+        page.get_by_role("button", name="vanishing gradient").click()
+        page.wait_for_function("() => Number(document.querySelector('[data-frames]').dataset.frames) > 160")
+        page.get_by_role("button", name="pause").click()
         keep(page, "train.png", page.locator("main"))
     finally:
         served.terminate()

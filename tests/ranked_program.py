@@ -1,6 +1,6 @@
-"""The program `deltarule` on one of several ranks; the second sends itself a signal at the N-th sum over them.
+"""The program `deltarule` on one of several ranks; the one named sends itself a signal at the N-th sum over them.
 
-Usage: ranked_program.py SIGNAL N ARGUMENTS..
+Usage: ranked_program.py RANK SIGNAL N ARGUMENTS..
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import sys
 from deltarule import cli
 from deltarule.interop.distributed import TorchRanks
 
-sign, when = getattr(signal, sys.argv[1]), int(sys.argv[2])
-sys.argv[1:] = sys.argv[3:]
+who, sign, when = sys.argv[1], getattr(signal, sys.argv[2]), int(sys.argv[3])
+sys.argv[1:] = sys.argv[4:]
 
-if os.environ["RANK"] == "1" and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
+if os.environ["RANK"] == who and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
     add, count = TorchRanks.sum, 0
 
     def and_signal(ranks, array):

@@ -113,7 +113,7 @@ def undisturbed(tmp_path_factory):
 
 def test_a_killed_rank_is_started_again_and_all_go_on_to_the_same_weights(tmp_path, undisturbed):
     run = tmp_path / "run"
-    program = [str(HERE / "ranked_program.py"), "SIGKILL", "100"]  # in the third of eight epochs
+    program = [str(HERE / "ranked_program.py"), "1", "SIGKILL", "100"]  # in the third of eight epochs
     done = torchrun(2, "--max-restarts", "1", *program, *DIGITS, "--out", str(run))
     assert done.returncode == 0, done.stderr
     assert "-9" in done.stderr
@@ -125,16 +125,23 @@ def test_a_killed_rank_is_started_again_and_all_go_on_to_the_same_weights(tmp_pa
     np.testing.assert_allclose(*costs, rtol=1e-5)
 
 
-def test_a_lost_rank_ends_the_others_with_the_way_on(tmp_path):
-    first, second = launch(HERE / "ranked_program.py", "SIGKILL", 10, *DIGITS, "--out", tmp_path / "run")
-    assert (first[0], second[0]) == (2, -9)
-    assert first[2].splitlines()[-1].startswith("deltarule: another rank is gone or does not answer")
-    assert "the same command goes on" in first[2]
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_lost_rank_ends_the_other_with_the_way_on_and_one_process_can_take_it(tmp_path, undisturbed, lost):
+    run = tmp_path / "run"
+    ends = launch(HERE / "ranked_program.py", lost, "SIGKILL", 100, *DIGITS, "--out", run)
+    code, _, words = ends[1 - lost]
+    assert (ends[lost][0], code) == (-9, 2)
+    assert words.splitlines()[-1].startswith("deltarule: another rank is gone or does not answer")
+    assert "the same command goes on" in words
+    assert (run / "checkpoint" / "checkpoint.safetensors").exists()
+    subprocess.run([sys.executable, "-m", "deltarule", *DIGITS, "--out", run], check=True, capture_output=True)
+    one, two = (dr.load(folder / "network.safetensors") for folder in (undisturbed, run))
+    np.testing.assert_allclose(two.theta, one.theta, rtol=0, atol=1e-6 * abs(one.theta).max())
 
 
 def test_ctrl_c_on_one_rank_stops_all_after_whole_epochs(tmp_path):
     command = [*DIGITS, "--epochs", 1_000_000, "--out", tmp_path / "run"]
-    first, second = launch(HERE / "ranked_program.py", "SIGINT", 100, *command)
+    first, second = launch(HERE / "ranked_program.py", 1, "SIGINT", 100, *command)
     assert (first[0], second[0]) == (0, 0), first[2] + second[2]
     assert "History of 2 epochs" in first[1]
     assert "Interrupted. The same command goes on" in first[1]

@@ -103,6 +103,7 @@ def run(code: str) -> str:
 
 def test_a_core_install_imports_without_any_extra():
     extras = ["torch", "matplotlib", "onnx", "skl2onnx", "pyarrow", "pandas", "polars", "jax", "sympy", "mpmath"]
+    extras += ["starlette", "uvicorn", "websockets", "anywidget"]
     code = f"import sys; sys.modules.update(dict.fromkeys({extras!r})); import deltarule; deltarule.Network([2, 2])"
     run(code)
 

@@ -174,7 +174,7 @@ def test_the_record_of_a_watch_over_a_pytorch_model(tmp_path, open_page):
     assert scene["flow"]["verdict"] == "vanishing"
     page = shown(open_page, tmp_path / "out.html")
     assert "Step through" not in page.get_by_role("tab").all_inner_texts()
-    page.wait_for_selector("text=vanishing")
+    page.wait_for_selector(".panel.diagnose >> text=vanishing")
 
 
 def test_a_large_network_comes_in_blocks_with_as_many_passes_as_fit(tmp_path, open_page):

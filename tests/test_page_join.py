@@ -139,8 +139,14 @@ def test_every_module_of_the_view_is_in_the_text_of_its_door():
     onefile.joined.cache_clear()
     text = onefile.joined("explore.js", "file_door.js") + onefile.joined("explore.js", "notebook_door.js")
     for path in onefile.VIEW.glob("*.*js"):
-        if path.name not in ("record.js", "server_door.js", "main.js"):
+        if path.name not in ("record.js", "server_door.js", "start.js"):
             assert text.count(f"const {onefile._constant(path.name)} = ") in (1, 2), path.name
+
+
+def test_each_door_has_every_style_sheet():
+    sheets = sorted(path.name for path in onefile.VIEW.glob("*.css"))
+    assert re.findall(r'rel="stylesheet" href="(.*?)"', (onefile.VIEW / "index.html").read_text()) == sheets
+    assert all((onefile.VIEW / sheet).read_text() in onefile.styles() for sheet in sheets)
 
 
 def test_the_view_is_in_the_wheel(tmp_path):

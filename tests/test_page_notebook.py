@@ -74,7 +74,7 @@ def jupyter(tmp_path_factory):
         )
     try:
         _wait_for(process, f"http://127.0.0.1:{port}/api?token={token}", home / "log")
-        yield SimpleNamespace(root=home / "work", link=f"http://127.0.0.1:{port}/lab/tree/{{}}?token={token}")
+        yield SimpleNamespace(root=home / "work", link=f"http://127.0.0.1:{port}/lab/tree/{{}}?reset&token={token}")
     finally:
         process.terminate()
         process.wait(20)
@@ -146,3 +146,28 @@ def test_a_cell_shows_the_view_and_steps_through_a_sample(notebook):
     assert [np.float32(one.replace("−", "-")) for one in cells] == list(
         net.backprop(x[700:701], y[700:701]).delta[1][0]
     )
+
+
+def test_it_trains_live_in_the_cell_and_two_views_share_the_training(notebook):
+    page = notebook(CELL.replace("Explore(", "view = Explore(") + "display(view)\nview", "train.ipynb")
+    page.wait_for_function("() => document.querySelectorAll('.deltarule[data-ready]').length === 2")
+    first, second = (page.locator(".deltarule").nth(i) for i in range(2))
+    for view in (first, second):
+        view.get_by_role("tab", name="Train").click()
+    first.get_by_role("button", name="play").click()
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('[data-frames]')].every(one => Number(one.dataset.frames) > 20)"
+    )
+    second.get_by_role("button", name="pause").click()
+    second.get_by_role("button", name="play").wait_for()
+    first.get_by_role("button", name="play").wait_for()
+
+
+def test_what_cannot_be_shown_is_refused():
+    from deltarule.errors import BadInput
+    from deltarule.page import Explore
+
+    with pytest.raises(BadInput, match="nothing to show in a int"):
+        Explore(5)
+    with pytest.raises(BadInput, match="x and y are the samples of a Network"):
+        Explore("runs/mine", np.eye(2))

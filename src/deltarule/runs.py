@@ -27,7 +27,7 @@ from deltarule.columns import listed
 from deltarule.comparison import Comparison
 from deltarule.comparison import compare_rules as compare
 from deltarule.document import Readable
-from deltarule.errors import BadFile, BadInput, DeltaruleError, Diverged, RankFailed, RankLost, unknown
+from deltarule.errors import BadFile, BadInput, DeltaruleError, Diverged, RankFailed, unknown
 from deltarule.explain import explain as explain_layer
 from deltarule.flow import Flow
 from deltarule.formula import derive
@@ -90,7 +90,8 @@ def train(settings: Settings, folder: Path, progress: bool = True) -> Result | N
     """Train as the settings say and write the run; an unfinished run in the folder goes on.
 
     Where torchrun has started several processes, the ranks, they train together. The first writes, and has the
-    result; the others return None, and raise RankFailed where the first has an error to tell.
+    result; the others return None, and raise RankFailed where the first has an error to tell. A rank that is lost
+    is told of by each that is left.
     """
     from deltarule.interop import distributed
 
@@ -99,7 +100,7 @@ def train(settings: Settings, folder: Path, progress: bool = True) -> Result | N
     with distributed.ranks() as ranks:
         try:
             return _train(settings, folder, progress and ranks.rank == 0, ranks)
-        except (Diverged, RankLost) as error:
+        except Diverged as error:
             if ranks.rank:
                 raise RankFailed(str(error)) from error
             raise

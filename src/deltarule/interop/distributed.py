@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from deltarule.errors import BadInput, MissingExtra, RankLost, is_number, require
 from deltarule.interop.subject import import_torch
+from deltarule.ranks import together
 
 Array = npt.NDArray[Any]
 
@@ -41,15 +42,17 @@ def ranks(backend: str | None = None, timeout: float = 1800.0) -> Iterator[Torch
     Parameters
     ----------
     backend : "gloo" or "nccl", optional
-        What carries the gradient: gloo from memory to memory, NCCL through each rank's GPU. Where every rank of the
-        machine has a GPU it is NCCL, else gloo. All other messages go by gloo.
+        What carries the gradient: gloo from memory to memory, NCCL through each rank's GPU. Where every rank has a
+        GPU of its own it is NCCL, else gloo. All other messages go by gloo.
     timeout : float
         Seconds after which a rank that does not answer is taken for lost.
 
     Raises
     ------
     BadInput
-        Where this process was not started by torchrun.
+        Where this process was not started by torchrun, or NCCL is asked for and cannot be had.
+    RankFailed
+        Where it cannot be had on another rank.
     MissingExtra
         Without PyTorch, or with one that has no torch.distributed.
     RankLost
@@ -82,17 +85,22 @@ def ranks(backend: str | None = None, timeout: float = 1800.0) -> Iterator[Torch
     missing = [name for name in PLACE if name not in os.environ]
     if missing:
         raise BadInput(f"no ranks here: {', '.join(missing)} is not set. Start the program by torchrun: {HOW}")
-    device = _device(torch, backend)
-    by = "gloo" if device is None else "cpu:gloo,cuda:nccl"
+    require("backend", backend, backend in (None, "gloo", "nccl"), "gloo or nccl")
 
     def join() -> None:
         store, rank, size = next(dist.rendezvous("env://", timeout=waits))
         own = dist.PrefixStore(_attempt(store, rank, size, timeout), store)
-        dist.init_process_group(by, store=own, rank=rank, world_size=size, timeout=waits)
+        dist.init_process_group("gloo", store=own, rank=rank, world_size=size, timeout=waits)
 
     _answered(join)
     try:
-        yield TorchRanks(torch, None, device)
+        own = TorchRanks(torch, None, None)
+        device = together(own, lambda: _device(torch, backend))
+        if any(one is None for one in own.gather(device)):  # what one rank has not, none can use
+            yield own
+        else:
+            nccl = _answered(lambda: dist.new_group(backend="nccl", timeout=waits))
+            yield TorchRanks(torch, None, (device, nccl))
     finally:
         dist.destroy_process_group()
 
@@ -129,7 +137,6 @@ def _device(torch: Any, backend: str | None) -> Any:
     local = int(os.environ.get("LOCAL_RANK", "0"))
     there = torch.distributed.is_nccl_available() and torch.cuda.is_available()
     enough = there and torch.cuda.device_count() >= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    require("backend", backend, backend in (None, "gloo", "nccl"), "gloo or nccl")
     if backend == "nccl" and not enough:
         raise BadInput("backend='nccl' needs PyTorch with NCCL and a GPU for each rank of the machine; take 'gloo'")
     return torch.device("cuda", local) if enough and backend != "gloo" else None
@@ -150,19 +157,20 @@ def _answered(call: Callable[[], Any]) -> Any:
 class TorchRanks:
     """This process among those of a group of torch.distributed: see :class:`deltarule.ranks.Ranks`."""
 
-    def __init__(self, torch: Any, group: Any, device: Any) -> None:
-        self._torch, self._dist, self._group, self._device = torch, torch.distributed, group, device
+    def __init__(self, torch: Any, group: Any, through: tuple[Any, Any] | None) -> None:
+        self._torch, self._dist, self._group, self._through = torch, torch.distributed, group, through
         self.rank: int = self._dist.get_rank(group)
         self.size: int = self._dist.get_world_size(group)
 
     def sum(self, array: Array) -> None:
         """Put the sum over all ranks into the array, the same bits on each."""
         here = self._torch.from_numpy(array)
-        if self._device is None:
+        if self._through is None:
             _answered(lambda: self._dist.all_reduce(here, group=self._group))
             return
-        there = here.to(self._device)
-        _answered(lambda: self._dist.all_reduce(there, group=self._group))
+        device, nccl = self._through
+        there = here.to(device)
+        _answered(lambda: self._dist.all_reduce(there, group=nccl))
         here.copy_(there)
 
     def share(self, array: Array) -> None:
@@ -173,7 +181,7 @@ class TorchRanks:
     def broadcast(self, value: Any) -> Any:
         """The first rank's value."""
         found = [value]
-        _answered(lambda: self._dist.broadcast_object_list(found, 0, group=self._group, device=self._cpu))
+        _answered(lambda: self._dist.broadcast_object_list(found, 0, group=self._group))
         return found[0]
 
     def gather(self, value: Any) -> list[Any]:
@@ -181,10 +189,6 @@ class TorchRanks:
         found: list[Any] = [None] * self.size
         _answered(lambda: self._dist.all_gather_object(found, value, group=self._group))
         return found
-
-    @property
-    def _cpu(self) -> Any:
-        return self._torch.device("cpu")
 
     def __repr__(self) -> str:
         return f"TorchRanks(rank {self.rank} of {self.size})"

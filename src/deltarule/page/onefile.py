@@ -43,6 +43,11 @@ WIDGET = """
 export default {
   render({ model, el }) {
     const door = view_notebook_door_js.notebookDoor(model);
+    el.dataset.lmSuppressShortcuts = "true"; // keys pressed in the view are the view's, not JupyterLab's
+    el.addEventListener("keydown", ({ key, target }) => {
+      // In JupyterLab's outputs the Enter key does not commit what was typed, as it does in a page.
+      if (key === "Enter" && target.matches("input")) target.dispatchEvent(new Event("change", { bubbles: true }));
+    });
     const end = view_explore_js.mount(el, door);
     return () => {
       if (typeof end === "function") end();
@@ -60,8 +65,7 @@ def file_of(scene: dict[str, Any]) -> str:
     scene's words are.
     """
     script = within_script(joined("explore.js", "file_door.js") + START)
-    style = (VIEW / "page.css").read_text(encoding="utf-8")
-    style = re.sub(r"<(?=/style)", r"\\3c ", style, flags=re.IGNORECASE)
+    style = re.sub(r"<(?=/style)", r"\\3c ", styles(), flags=re.IGNORECASE)
     policy = (
         f"default-src 'none'; script-src '{digest(script)}'; style-src '{digest(style)}'; img-src data: blob:; "
         "base-uri 'none'; form-action 'none'"
@@ -84,6 +88,11 @@ def file_of(scene: dict[str, Any]) -> str:
 </body>
 </html>
 """
+
+
+def styles() -> str:
+    """The view's style sheets as one."""
+    return "\n".join(path.read_text(encoding="utf-8") for path in sorted(VIEW.glob("*.css")))
 
 
 def widget_module() -> str:

@@ -111,7 +111,8 @@ export function mount(root, door) {
 
   function wanted() {
     const asked = address.get("tab");
-    return tabs.find((one) => one.name === asked)?.name ?? tabs[0]?.name ?? "";
+    const first = tabs[0]?.name === "formula" ? tabs.at(-1) : tabs[0]; // of a watch alone, its diagnosis
+    return tabs.find((one) => one.name === asked)?.name ?? first?.name ?? "";
   }
 
   /** @param {string} name */

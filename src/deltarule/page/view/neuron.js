@@ -17,7 +17,7 @@ const SHOWN_WIRES = 8;
  * @param {string} title
  * @param {string[]} head
  * @param {string[][]} rows
- * @param {string[]} sum
+ * @param {[string, string]} sum
  */
 function billTable(title, head, rows, sum) {
   const cells = (/** @type {string[]} */ row, /** @type {"td" | "th"} */ tag) =>
@@ -28,7 +28,7 @@ function billTable(title, head, rows, sum) {
     element("caption", {}, title),
     element("thead", {}, cells(head, "th")),
     element("tbody", {}, ...rows.map((row) => cells(row, "td"))),
-    element("tfoot", {}, cells(sum, "td")),
+    element("tfoot", {}, element("tr", {}, element("td", {}, sum[0]), element("td", { colspan: String(head.length - 1) }, sum[1]))),
   );
 }
 
@@ -78,7 +78,7 @@ export function backwardBill(net, pass, l, k, wires) {
     `The bill of neuron ${k} in layer ${l}: what each wire that leaves it brings back`,
     ["from j", "w_jk", `δ${above}_j`, `w_jk · δ${above}_j`],
     largestRows(parts, (j) => [name(j), signed(wires[j]), signed(pass.delta[l][j]), signed(parts[j])], 4),
-    ["sum", "", "", `∂C/∂a${raised(l)} = ${whole(pass.moved[l][k], net.dtype)}`],
+    ["sum", `∂C/∂a${raised(l)} = ${whole(pass.moved[l][k], net.dtype)}`],
   );
 }
 
@@ -102,7 +102,7 @@ export function forwardBill(net, pass, l, k, wires, bias) {
     `What arrives at neuron ${k} of layer ${l}`,
     ["from i", "w_ki", `a${below}_i`, `w_ki · a${below}_i`],
     rows,
-    ["sum", "", "", `z${raised(l)} = ${whole(pass.z[l - 1][k], net.dtype)}`],
+    ["sum", `z${raised(l)} = ${whole(pass.z[l - 1][k], net.dtype)}`],
   );
 }
 
@@ -123,7 +123,7 @@ export function gradientBill(net, pass, l, k) {
     `What the weights into neuron ${k} of layer ${l} are told: the ${Math.min(SHOWN_WIRES, parts.length)} largest`,
     ["from i", `a${raised(l - 1)}_i`, `δ${raised(l)}_k`, "∂C/∂w_ki"],
     order.slice(0, SHOWN_WIRES).map((i) => [String(i), short(a[i]), signed(delta), signed(parts[i])]),
-    ["bias", "", "", `∂C/∂b = δ = ${whole(pass.delta[l - 1][k], net.dtype)}`],
+    ["bias", `∂C/∂b = δ = ${whole(pass.delta[l - 1][k], net.dtype)}`],
   );
 }
 

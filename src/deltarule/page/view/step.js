@@ -113,12 +113,22 @@ export function makeStep(host, door, scene, address) {
       neuron = k;
       go(to >= 0 ? to : at);
     } else if (k !== neuron) {
-      neuron = k;
-      draw();
+      pick(k);
     }
   });
 
   const half = () => steps.findIndex((one) => one.kind === "cost");
+
+  /**
+   * Choose a neuron of the layer, and see it by itself where it was drawn in a block.
+   *
+   * @param {number} k
+   */
+  function pick(k) {
+    neuron = clamp(k, 0, net.sizes[layer] - 1);
+    picture.reveal(layer, neuron);
+    draw();
+  }
 
   /** @param {number} sample */
   async function load(sample) {
@@ -155,7 +165,6 @@ export function makeStep(host, door, scene, address) {
     const n = net.sizes[layer];
     if (neuron < 0 || neuron >= n) neuron = most(pass.delta[layer - 1]);
     address.set({ neuron });
-    picture.reveal(layer, neuron);
     const backward = moment.kind === "weights";
     let wires = null;
     try {
@@ -193,10 +202,6 @@ export function makeStep(host, door, scene, address) {
     /** @type {HTMLElement[]} */
     const parts = [];
     const { kind } = moment;
-    const pick = (/** @type {number} */ k) => {
-      neuron = k;
-      draw();
-    };
     if (kind === "z" && wires) parts.push(forwardBill(net, pass, layer, neuron, wires, weights.bias(layer)[neuron]));
     if (kind === "weights" && wires) parts.push(backwardBill(net, pass, layer, neuron, wires));
     if (kind === "a") parts.push(curveFigure(net, pass, layer, neuron, pick));
@@ -259,10 +264,7 @@ export function makeStep(host, door, scene, address) {
   scrubber.addEventListener("input", () => go(Number(scrubber.value)));
   samples.addEventListener("change", () => load(Number(samples.value)));
   number.addEventListener("change", () => load(Math.trunc(Number(number.value))));
-  chooser.addEventListener("change", () => {
-    neuron = clamp(Math.trunc(Number(chooser.value)), 0, net.sizes[layer] - 1);
-    draw();
-  });
+  chooser.addEventListener("change", () => pick(Math.trunc(Number(chooser.value))));
   host.addEventListener("keydown", (event) => {
     const typing = event.target instanceof HTMLInputElement || event.target instanceof HTMLSelectElement;
     if (typing && event.target !== scrubber) return;
@@ -272,8 +274,7 @@ export function makeStep(host, door, scene, address) {
     else if (key === "Home") go(0);
     else if (key === "End") go(steps.length - 1);
     else if (key === "ArrowDown" || key === "ArrowUp") {
-      neuron = clamp(neuron + (key === "ArrowDown" ? 1 : -1), 0, net.sizes[layer] - 1);
-      draw();
+      pick(neuron + (key === "ArrowDown" ? 1 : -1));
     } else return;
     event.preventDefault();
   });
