@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 SRC = ROOT / "src" / "deltarule"
 
 ORDER = [
-    *("__main__", "cli", "flows", "runs", "sources", "settings"),
+    *("__main__", "cli", "page", "flows", "runs", "sources", "settings"),
     *("interop",),
     *("sklearn",),
     *("formula",),
@@ -22,7 +22,7 @@ ORDER = [
     *("explain", "walk"),
     *("check", "comparison"),
     *("warm",),
-    *("training", "checkpoint", "predictions", "store"),
+    *("shared", "training", "checkpoint", "predictions", "store"),
     *("network",),
     *("prepared", "recipe", "division", "learner", "columns", "tables"),
     *("edits", "rules", "calls"),
@@ -33,7 +33,7 @@ ORDER = [
     *("paths",),
     *("remedies",),
     *("verdicts",),
-    *("progress", "cores", "optimizers", "schedules", "inits", "data"),
+    *("progress", "cores", "ranks", "optimizers", "schedules", "inits", "data"),
     *("kernels",),
     *("reference",),
     *("numerals", "document"),
@@ -43,7 +43,7 @@ ORDER = [
 ]
 """From top to bottom: a file may import what stands below it. Within a line, what stands to its right."""
 
-DOORS = {("network", "training"), ("network", "store")}
+DOORS = {("network", "training"), ("network", "shared"), ("network", "store")}
 """Methods that open a door upstairs: `net.fit`, `net.save`. They import inside the method."""
 
 

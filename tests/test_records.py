@@ -16,7 +16,7 @@ from drawn import network, samples
 import deltarule as dr
 from deltarule.document import Readable
 from deltarule.flow import Move
-from deltarule.history import Series
+from deltarule.history import Series, Sharing
 from deltarule.interop import check_backward
 from deltarule.predictions import evaluate
 from deltarule.records import RECORDS, ByLayer, Record
@@ -59,6 +59,7 @@ KINDS = [
     "check of a module",
     "flow of a model",
     "watched model",
+    "sharing",
 ]
 
 
@@ -127,6 +128,7 @@ def records():
         module,
         of_model,
         WatchedModel((1,), 10, (of_model,)),
+        Sharing(ranks=2, seconds=0.4, communication=0.2, alone=0.6),
     ]
     return dict(zip(KINDS, made, strict=True))
 

@@ -50,7 +50,7 @@ def shown(path: Path, dataset: str | None = None, folder: Path | None = None, st
 
     A network's is taken over up to 1 000 samples of the training data, with its remedies.
     """
-    if not _is_record(path):
+    if not is_record(path):
         seen = runs.history_of(path).flow if (path / runs.HISTORY).exists() else None
         if step is not None:
             return _at(_require_watched(path, seen), step)
@@ -59,7 +59,7 @@ def shown(path: Path, dataset: str | None = None, folder: Path | None = None, st
         return Shown(net.backprop(x[:1000], y[:1000]).flow(), seen)
     if dataset is not None or folder is not None:
         raise BadInput(f"{path} holds flows as they were recorded; data can be run through a network's only")
-    found = _record(path)
+    found = record(path)
     if isinstance(found, Flow):
         if step is not None:
             raise BadInput(f"{path} holds the flow of one pass; expected no --step")
@@ -68,14 +68,15 @@ def shown(path: Path, dataset: str | None = None, folder: Path | None = None, st
     return _at(steps, step)
 
 
-def _is_record(path: Path) -> bool:
+def is_record(path: Path) -> bool:
     """Whether it is the record of a watch, or a folder that holds nothing else to show."""
     if path.is_dir():
         return (path / FLOW).exists() and not (path / runs.NETWORK).exists()
     return path.suffix.lower() == ".json"
 
 
-def _record(path: Path) -> Flow | History | Watched | WatchedModel:
+def record(path: Path) -> Flow | History | Watched | WatchedModel:
+    """What a record's file or folder holds. Raises BadFile where it is none."""
     file = path / FLOW if path.is_dir() else path
     try:
         given: Any = json.loads(file.read_text(encoding="utf-8"))

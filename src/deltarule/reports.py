@@ -185,9 +185,17 @@ def _model_lines(flow: Flow) -> list[tuple[str, str]]:
     )
     if flow.L > 1 and math.isfinite(flow.total):
         lines.append((f"the error that arrives at layer 1 is {flow.total:.3g} times that at layer {flow.L}", ""))
-    if flow.scale != 1:
-        lines.append((f"lengths are those of the loss before the gradient scaler's factor {flow.scale:g}", ""))
-    return [*lines, *_rank_lines(flow), *((f"not seen: {what}", "dim") for what in flow.unseen)]
+    return [*lines, *_notes(flow), *((f"not seen: {what}", "dim") for what in flow.unseen)]
+
+
+def notes(flow: Flow) -> list[str]:
+    """What its lengths are those of, where that is not plain: a loss that was scaled, or of several processes."""
+    return [text for text, _ in _notes(flow)]
+
+
+def _notes(flow: Flow) -> list[tuple[str, str]]:
+    scaled = f"lengths are those of the loss before the gradient scaler's factor {flow.scale:g}"
+    return [*([(scaled, "")] if flow.scale != 1 else []), *_rank_lines(flow)]
 
 
 def _rank_lines(flow: Flow) -> list[tuple[str, str]]:

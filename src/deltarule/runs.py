@@ -27,7 +27,7 @@ from deltarule.columns import listed
 from deltarule.comparison import Comparison
 from deltarule.comparison import compare_rules as compare
 from deltarule.document import Readable
-from deltarule.errors import BadFile, BadInput, DeltaruleError, Diverged, unknown
+from deltarule.errors import BadFile, BadInput, DeltaruleError, Diverged, RankFailed, RankLost, unknown
 from deltarule.explain import explain as explain_layer
 from deltarule.flow import Flow
 from deltarule.formula import derive
@@ -37,6 +37,7 @@ from deltarule.optimizers import OPTIMIZERS, SGD, Optimizer
 from deltarule.predictions import evaluate as evaluated
 from deltarule.predictions import predict as write_predictions
 from deltarule.prepared import Prepared
+from deltarule.ranks import Ranks, together
 from deltarule.recipe import Reading, Recipe
 from deltarule.schedules import EarlyStopping
 from deltarule.settings import USUAL_OUTPUT, Settings
@@ -85,20 +86,46 @@ def reading(source: str, target: str | None, **given: Any) -> Reading:
     return Reading(target, **given)
 
 
-def train(settings: Settings, folder: Path, progress: bool = True) -> Result:
-    """Train as the settings say and write the run; an unfinished run in the folder goes on."""
-    _require_same_run(folder, settings)
-    if folder.exists() and not folder.is_dir():
-        raise BadInput(f"{folder} is a file; a run is a folder")
-    optimizer = _optimizer(settings.optimizer, settings.eta)
-    if settings.reading is not None:
-        _network(settings, 1, settings.reading.task != "regression", 2)  # what cannot be is refused before the work
-    with sources.training(settings, folder, progress) as (split, recipe):
+def train(settings: Settings, folder: Path, progress: bool = True) -> Result | None:
+    """Train as the settings say and write the run; an unfinished run in the folder goes on.
+
+    Where torchrun has started several processes, the ranks, they train together. The first writes, and has the
+    result; the others return None, and raise RankFailed where the first has an error to tell.
+    """
+    from deltarule.interop import distributed
+
+    if not distributed.launched():
+        return _train(settings, folder, progress, None)
+    with distributed.ranks() as ranks:
+        try:
+            return _train(settings, folder, progress and ranks.rank == 0, ranks)
+        except (Diverged, RankLost) as error:
+            if ranks.rank:
+                raise RankFailed(str(error)) from error
+            raise
+
+
+def _train(settings: Settings, folder: Path, progress: bool, ranks: Ranks | None) -> Result | None:
+    follows = ranks is not None and ranks.rank > 0
+
+    def require_what_can_be() -> Optimizer:
+        if not follows:
+            _require_same_run(folder, settings)
+            if folder.exists() and not folder.is_dir():
+                raise BadInput(f"{folder} is a file; a run is a folder")
+        if settings.reading is not None:
+            _network(settings, 1, settings.reading.task != "regression", 2)  # before the work of reading the table
+        return _optimizer(settings.optimizer, settings.eta)
+
+    optimizer = together(ranks, require_what_can_be)
+    with sources.training(settings, folder, progress, ranks) as (split, recipe):
         if recipe is None:
             net = _network(settings, split.train.x.shape[1], True, len(set(split.train.y.tolist())))
         else:
             net = _network(settings, split.train.x.shape[1], recipe.is_classification, recipe.n_out)
-        history = _fit(net, settings, folder, split, recipe, optimizer, progress)
+        history = _fit(net, settings, folder, split, recipe, optimizer, progress, ranks)
+        if follows:
+            return None
         if recipe is not None and recipe.is_classification:
             net.classes = np.array(recipe.classes)  # trained by their numbers, they are now known by their names
         net.save(folder / NETWORK)
@@ -128,36 +155,57 @@ def _fit(
     recipe: Recipe | None,
     optimizer: Optimizer,
     progress: bool,
+    ranks: Ranks | None,
 ) -> History:
     """Train, with the settings and the recipe written before; they are taken back where nothing was trained."""
+    if ranks is not None and ranks.rank:
+        together(ranks, lambda: None)  # the first writes them
+        return _trained(net, settings, folder, split, optimizer, progress, ranks)
     written = {SETTINGS: {"program": f"deltarule {deltarule.__version__}", **asdict(settings)}}
     if recipe is not None:
         written[RECIPE] = recipe.to_dict()
     before = {name: (folder / name).read_bytes() if (folder / name).exists() else None for name in written}
-    for name, new in written.items():
-        write_whole(folder / name, json.dumps(new, indent=1).encode())
+
+    def write() -> None:
+        for name, new in written.items():
+            write_whole(folder / name, json.dumps(new, indent=1).encode())
+
+    together(ranks, write)
     try:
-        return net.fit(
-            *split.train,
-            epochs=settings.epochs,
-            batch_size=settings.batch,
-            optimizer=optimizer,
-            validation=split.validation,
-            l2=settings.l2,
-            l1=settings.l1,
-            dropout=settings.dropout,
-            rule=settings.rule,
-            watch=settings.watch,
-            schedule=settings.schedule,
-            early_stopping=EarlyStopping(settings.patience) if settings.patience else None,
-            checkpoint=folder / CHECKPOINT,
-            progress=progress,
-        )
+        return _trained(net, settings, folder, split, optimizer, progress, ranks)
     except DeltaruleError as error:
         if not (isinstance(error, Diverged) and (folder / CHECKPOINT).exists()):
             for name, content in before.items():  # nothing was trained with these settings
                 _take_back(folder / name, content)
         raise
+
+
+def _trained(
+    net: Network,
+    settings: Settings,
+    folder: Path,
+    split: data.Split | Prepared,
+    optimizer: Optimizer,
+    progress: bool,
+    ranks: Ranks | None,
+) -> History:
+    return net.fit(
+        *split.train,
+        epochs=settings.epochs,
+        batch_size=settings.batch,
+        optimizer=optimizer,
+        validation=split.validation,
+        l2=settings.l2,
+        l1=settings.l1,
+        dropout=settings.dropout,
+        rule=settings.rule,
+        watch=settings.watch,
+        schedule=settings.schedule,
+        early_stopping=EarlyStopping(settings.patience) if settings.patience else None,
+        checkpoint=folder / CHECKPOINT,
+        progress=progress,
+        ranks=ranks,
+    )
 
 
 def _optimizer(name: str, eta: float) -> Optimizer:
