@@ -185,6 +185,7 @@ def test_the_rules_stand_side_by_side_with_angle_and_step(shown, net, first):
     for rule in ("inverse", "random", "sign"):
         made = net.backprop(x[sample : sample + 1], y[sample : sample + 1], rule=rule, eta=0.1)
         card = shown.locator(f"[data-rule={rule}]")
+        assert "change of C by a step of η = 0.1, predicted" in card.inner_text()
         size, angle, predicted, actual = card.locator("b").all_inner_texts()
         assert number(size) == pytest.approx(np.abs(made.delta[1]).max(), rel=1e-2)
         assert float(angle.removesuffix("°")) == pytest.approx(made.angle(trace)[1], abs=0.06)

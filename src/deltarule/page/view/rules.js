@@ -88,7 +88,7 @@ function facts(view, l) {
     { class: "rule-facts" },
     row(`largest |δ${raised(l)}|`, short(largest(view.delta[l - 1]), 3)),
     row("angle to the true δ", angle === null ? "–" : view.rule === "transpose" ? "0°" : `${angle.toFixed(1)}°`),
-    row(`C after a step of η = ${short(eta)}, predicted`, signed(predicted, 3)),
+    row(`change of C by a step of η = ${short(eta)}, predicted`, signed(predicted, 3)),
     row("and measured", `${signed(actual, 3)}${worse ? " (worse)" : ""}`, worse ? "worse" : "better"),
   );
 }
