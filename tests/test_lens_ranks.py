@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # FSDP's own, of what it will not do for much longer
 ]
 
-SIZE, WAYS = 2, ("ddp", "fsdp", "fsdp, orig", "fully_shard")
+SIZE, WAYS = 2, ("ddp", "ddp, static", "ddp, unused", "fsdp", "fsdp, orig", "fully_shard")
 
 
 def started(rank, folder):
@@ -96,8 +96,9 @@ def whole(kind=Blocks):
 
 def wrapped(how, kind=Blocks):
     model = model_of(kind)
-    if how == "ddp":
-        return nn.parallel.DistributedDataParallel(model)
+    if how.startswith("ddp"):
+        more = {"static": "static_graph", "unused": "find_unused_parameters"}
+        return nn.parallel.DistributedDataParallel(model, **{word: True for key, word in more.items() if key in how})
     if how == "fully_shard":
         from torch.distributed.fsdp import fully_shard
 
@@ -177,6 +178,7 @@ def test_together_they_see_what_one_process_would_see_of_all_samples(how):
         if mine[1] != "nll_loss":  # where a pass begins there is no sample yet
             assert math.isclose(mine[2], its[2], rel_tol=1e-4), mine
     assert together.verdict == "healthy"
+    assert {move.step for move in together.rows} <= {move.step for move in expected.rows} | {"shape"}
     assert str(first["last"]["ranks"]) == str([first["own"], second["own"]])
     assert len({move.norm_in for move in (record.at(-1).rows[3], *(one.rows[3] for one in record.at(-1).ranks))}) == 3
     assert "lengths are those of the mean of 2 ranks' losses" in together.report()

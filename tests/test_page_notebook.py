@@ -171,3 +171,9 @@ def test_what_cannot_be_shown_is_refused():
         Explore(5)
     with pytest.raises(BadInput, match="x and y are the samples of a Network"):
         Explore("runs/mine", np.eye(2))
+
+
+def test_without_anywidget_the_extra_is_named():
+    code = "import sys; sys.modules['anywidget'] = None; from deltarule.page import Explore"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert 'pip install "deltarule[notebook]"' in done.stderr

@@ -42,7 +42,7 @@ def first(net, written):
 
 @pytest.fixture
 def shown(open_page, written):  # noqa: F811
-    page = open_page(written)
+    page = open_page(written, height=1600)
     page.wait_for_selector("[data-drawn]")
     return page
 
@@ -227,7 +227,7 @@ def test_wide_layers_are_drawn_in_blocks_that_open(open_page, tmp_path):  # noqa
     net = dr.Network([20, 300, 300, 3], activation="tanh", seed=0)
     x = np.random.default_rng(0).normal(size=(4, 20)).astype(np.float32)
     report(net, tmp_path / "wide.html", x, np.array([0, 1, 2, 0]), samples=1)
-    page = open_page(tmp_path / "wide.html")
+    page = open_page(tmp_path / "wide.html", height=1600)
     page.wait_for_selector("[data-drawn]")
     at(page, 9)
     assert page.locator("g.neuron.block").count() == 64

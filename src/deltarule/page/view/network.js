@@ -30,8 +30,9 @@ const MOST_WIRES = 900;
  * @param {import("./weights.js").Weights} weights
  * @param {[number, number] | null} image
  * @param {(layer: number, neuron: number) => void} choose
+ * @param {() => void} changed   a block was opened
  */
-export function makeNetwork(host, net, weights, image, choose) {
+export function makeNetwork(host, net, weights, image, choose, changed) {
   const L = net.sizes.length - 1;
   const svg = d3.select(host).append("svg").attr("class", "network").attr("role", "img");
   /** @type {([number, number] | null)[]} */
@@ -286,12 +287,10 @@ export function makeNetwork(host, net, weights, image, choose) {
 
   /** @param {any} d */
   function pressed({ l, item }) {
-    if (item.to - item.from > 1 || (open[l] && item.to - item.from > 1)) {
+    if (item.to - item.from > 1) {
       open[l] = opened(net.sizes[l], item);
-      if (shown) draw(shown);
-      return;
-    }
-    if (l > 0) choose(l, item.from);
+      changed();
+    } else if (l > 0) choose(l, item.from);
   }
 
   return {

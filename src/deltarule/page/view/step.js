@@ -115,7 +115,7 @@ export function makeStep(host, door, scene, address) {
     } else if (k !== neuron) {
       pick(k);
     }
-  });
+  }, () => draw());
 
   const half = () => steps.findIndex((one) => one.kind === "cost");
 
