@@ -419,6 +419,22 @@ MUTANTS = [
     Mutant("a reset to the network of before under other settings", "page/live.py",
            "getattr(self._first, name) for name in DRAWS", "getattr(self.settings, name) for name in DRAWS",
            "test_page_train.py::test_a_reset_keeps_the_network_that_was_chosen"),
+    Mutant("the page given to whoever has no key", "page/server.py",
+           "if not secrets.compare_digest(request", "if False and not secrets.compare_digest(request",
+           "test_page_server.py::test_without_the_key_of_this_start_there_is_no_page"),
+    Mutant("questions answered to whoever has no key", "page/server.py",
+           "if not known or not _is_here(host)", "if not _is_here(host)",
+           "test_page_server.py::test_a_connection_that_may_not_ask_is_closed"),
+    Mutant("questions answered under a name from elsewhere", "page/server.py",
+           "if not known or not _is_here(host)", "if not known",
+           "test_page_server.py::test_a_connection_that_may_not_ask_is_closed"),
+    Mutant("the page served under a name from elsewhere", "page/server.py",
+           '        if not _is_here(request.headers.get("host")):\n', "        if False:\n",
+           "test_page_server.py::test_a_name_that_points_here_from_elsewhere_is_not_served"),
+    Mutant("the layer above's delta shown in a pass", "page/passes.py",
+           '"delta": rows(trace.delta),\n        "curves"',
+           '"delta": rows([*[trace.delta[l] for l in range(2, net.L + 1)], trace.delta[net.L]]),\n        "curves"',
+           "test_page_server.py::test_a_pass_has_the_engines_numbers_and_the_measured_ones"),
 ]  # fmt: skip
 
 

@@ -58,6 +58,9 @@ DRAWS = {"hidden", "activation", "output", "cost", "init", "seed", "dataset"}
 
 MOST_NEURONS = 100_000
 
+MOST_WEIGHTS = 50_000_000
+"""Of a network that is drawn here: a few copies of it must fit into memory."""
+
 
 @dataclass(frozen=True)
 class LiveSettings:
@@ -100,7 +103,7 @@ class LiveSettings:
 
 def _widths(given: Any) -> tuple[int, ...]:
     good = isinstance(given, (list, tuple)) and len(given) <= 100
-    if not good or not all(isinstance(n, (int, float)) and n == int(n) and n >= 1 for n in given):
+    if not good or not all(is_number(n, 1) and n == int(n) for n in given):
         raise BadInput(f"hidden is {given!r}; expected the widths of up to 100 layers, each 1 or more")
     if sum(given) > MOST_NEURONS:
         raise BadInput(f"hidden has {sum(given):g} neurons; the page takes up to {MOST_NEURONS}")
@@ -109,12 +112,7 @@ def _widths(given: Any) -> tuple[int, ...]:
 
 def _whole(name: str, given: Any) -> int:
     low = 1 if name == "batch" else 0
-    if (
-        isinstance(given, bool)
-        or not isinstance(given, (int, float))
-        or given != int(given)
-        or not low <= given < 2**31
-    ):
+    if not is_number(given, low) or given != int(given) or given >= 2**31:
         raise BadInput(f"{name} is {given!r}; expected a whole number from {low} up")
     return int(given)
 
@@ -273,8 +271,14 @@ class Live:
         labels = material.y.ndim == 1 and material.y.dtype.kind in "iuUSb"
         n_out = len(np.unique(material.y)) if labels else int(material.y.reshape(len(material.y), -1).shape[1])
         if net is None:
+            sizes = [material.x.shape[1], *settings.hidden, n_out]
+            weights = sum(n * below for n, below in zip(sizes[1:], sizes[:-1], strict=True))
+            if weights > MOST_WEIGHTS:
+                raise BadInput(
+                    f"hidden makes a network of {weights:,} weights; the page draws up to {MOST_WEIGHTS:,}"
+                )
             net = Network(
-                [material.x.shape[1], *settings.hidden, n_out],
+                sizes,
                 settings.activation,
                 settings.output,
                 settings.cost,
