@@ -412,3 +412,16 @@ def test_answers_are_json_even_where_nothing_is_finite():
             json.dumps(answer, allow_nan=False)
     finally:
         library.close()
+
+
+def test_a_mistake_of_the_programs_own_is_told_and_does_not_end_the_view(library, monkeypatch, capsys):
+    session = Session(library)
+    monkeypatch.setattr(session, "_pass", lambda given: 1 / 0)
+    answer = server.answer(session, {"id": 7, "ask": "pass"})
+    assert answer["id"] == 7
+    assert "ZeroDivisionError" in answer["error"]
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_a_set_known_by_its_name_keeps_its_held_out_samples(library):
+    assert library.live.material.held_out is not None

@@ -11,6 +11,7 @@ import json
 import secrets
 import socket
 import threading
+import traceback
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
@@ -223,3 +224,6 @@ def answer(session: Session, question: dict[str, Any]) -> dict[str, Any]:
         return {"id": number, "answer": session.ask(question.get("ask"), given)}
     except (DeltaruleError, OSError) as error:
         return {"id": number, "error": str(error)}
+    except Exception as error:  # a mistake of the program's own: the view is told, and goes on
+        traceback.print_exc()
+        return {"id": number, "error": f"the program has made a mistake: {type(error).__name__}: {error}"}

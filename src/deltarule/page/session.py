@@ -78,7 +78,8 @@ def _live(first: Opened | None, folder: Path | None) -> Live | None:
     if net is None or x is None or y is None:
         return None
     name = first.name or "these samples"
-    sources[name] = lambda: Material(name, x, y)
+    if name not in sources:  # a set known by its name has samples held out, too
+        sources[name] = lambda: Material(name, x, y)
     return Live(sources, _settings_of(net, name), net)
 
 

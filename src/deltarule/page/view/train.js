@@ -58,7 +58,8 @@ const MENDED_EXAMPLE = { ...VANISHING_EXAMPLE, activation: "relu", init: "auto",
 const TOLD = {
   vanishing:
     "Four hidden layers of sigmoids. σ′ is never above ¼, so each layer takes most of the error away: below, the line of " +
-    "the first layer lies hundreds of times under that of the last, and for some three thousand steps the accuracy stays where guessing would be.",
+    "the first layer lies hundreds of times under that of the last, and for some three thousand steps the accuracy stays " +
+    "where guessing would be.",
   mended:
     "The same layers with relu, whose slope is 1 where it is not 0, and with weights drawn for it: all layers get an error " +
     "of about the same length, and the network learns.",
