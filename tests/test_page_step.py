@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import browser, open_page  # noqa: F401  (fixtures)
 
 import deltarule as dr
 from deltarule.page import report
@@ -41,7 +41,7 @@ def first(net, written):
 
 
 @pytest.fixture
-def shown(open_page, written):  # noqa: F811
+def shown(open_page, written):
     page = open_page(written, height=1600)
     page.wait_for_selector("[data-drawn]")
     return page
@@ -207,7 +207,7 @@ def test_all_numbers_of_a_layer_are_a_table(shown, first):
     assert [np.float32(number(one)) for one in cells] == wanted
 
 
-def test_another_sample_is_chosen_and_the_link_opens_what_was_seen(shown, open_page):  # noqa: F811
+def test_another_sample_is_chosen_and_the_link_opens_what_was_seen(shown, open_page):
     at(shown, 11, 2)
     picker = shown.get_by_label("Sample", exact=True)
     other = picker.locator("option").nth(3).get_attribute("value")
@@ -224,7 +224,7 @@ def test_the_input_is_an_image_and_its_weights_are_one_too(shown):
     shown.wait_for_function("document.querySelectorAll('.picture rect.pixel').length === 128")
 
 
-def test_wide_layers_are_drawn_in_blocks_that_open(open_page, tmp_path):  # noqa: F811
+def test_wide_layers_are_drawn_in_blocks_that_open(open_page, tmp_path):
     net = dr.Network([20, 300, 300, 3], activation="tanh", seed=0)
     x = np.random.default_rng(0).normal(size=(4, 20)).astype(np.float32)
     report(net, tmp_path / "wide.html", x, np.array([0, 1, 2, 0]), samples=1)
@@ -242,7 +242,7 @@ def test_wide_layers_are_drawn_in_blocks_that_open(open_page, tmp_path):  # noqa
 
 
 @pytest.mark.parametrize("output", ["softmax", "sigmoid"])
-def test_softmax_has_words_of_its_own_and_relu_a_kink(open_page, tmp_path, output):  # noqa: F811
+def test_softmax_has_words_of_its_own_and_relu_a_kink(open_page, tmp_path, output):
     cost = "log_likelihood" if output == "softmax" else "quadratic"
     net = dr.Network([64, 10, 10], activation="relu", output=output, cost=cost, seed=0)
     report(net, tmp_path / "net.html", *dr.data.digits().train, samples=1)
@@ -256,9 +256,23 @@ def test_softmax_has_words_of_its_own_and_relu_a_kink(open_page, tmp_path, outpu
 
 @pytest.mark.parametrize("width", [360, 1280, 3840])
 @pytest.mark.parametrize("dark", [False, True])
-def test_nothing_is_wider_than_the_page(open_page, written, width, dark):  # noqa: F811
+def test_nothing_is_wider_than_the_page(open_page, written, width, dark):
     page = open_page(written, width=width, dark=dark)
     page.wait_for_selector("[data-drawn]")
     for moment in (1, 8, 9, 12):
         at(page, moment)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_finds_no_serious_fault(open_page, written, dark):
+    axe = (Path(__file__).parent / "axe.min.js").read_text()
+
+    page = open_page(written, dark=dark, height=1600)
+    page.wait_for_selector("[data-drawn]")
+    page.evaluate(axe + "; 0")
+    for moment in (1, 2, 8, 9, 12, 13):
+        at(page, moment)
+        found = page.evaluate("async () => (await axe.run()).violations")
+        faults = [one for one in found if one["impact"] in ("serious", "critical")]
+        assert not faults, [(one["id"], [node["html"][:200] for node in one["nodes"]][:3]) for one in faults]
