@@ -39,7 +39,8 @@ def sigmoid(z, a, slope):
         r = one / (one + t)
         s = t * r
         a[i] = r if z[i] >= 0 else s
-        slope[i] = s * r
+        if slope is not None:
+            slope[i] = s * r
 
 
 @jit
@@ -56,7 +57,8 @@ def tanh(z, a, slope):
         m = q * s + (s - one)
         r = one / (one + t)
         a[i] = math.copysign(m * r, z[i])
-        slope[i] = (t + t) * r * (r + r)
+        if slope is not None:
+            slope[i] = (t + t) * r * (r + r)
 
 
 @jit
@@ -69,7 +71,8 @@ def leaky(z, a, slope, leak):
         nan = z[i] != z[i]
         left = leak * z[i] if leak != zero else zero  # not 0 times minus infinity
         a[i] = z[i] if right or nan else left
-        slope[i] = one if right else (z[i] if nan else leak)
+        if slope is not None:
+            slope[i] = one if right else (z[i] if nan else leak)
 
 
 @jit
@@ -82,7 +85,8 @@ def elu(z, a, slope, scale, alpha):
         s = s1 * s2
         left = q * s + (s - one)
         a[i] = scale * (z[i] if z[i] > zero else alpha * left)
-        slope[i] = scale * (one if z[i] > zero else alpha * ((q * s1 + s1) * s2))
+        if slope is not None:
+            slope[i] = scale * (one if z[i] > zero else alpha * ((q * s1 + s1) * s2))
 
 
 def _gelu(z: Any) -> Any:
@@ -113,7 +117,9 @@ def _gelu_exact(z):
 def gelu(z, a, slope):
     """a = z Phi(z); slope = Phi(z) + z phi(z). Error: 6 units in a (float64: 8), 5 of Phi + |z| phi in the slope."""
     for i in range(z.size):
-        a[i], slope[i] = _gelu(z[i])
+        a[i], value = _gelu(z[i])
+        if slope is not None:
+            slope[i] = value
 
 
 @jit
@@ -125,7 +131,8 @@ def silu(z, a, slope):
         r = one / (one + t)
         s = r if z[i] >= 0 else t * r
         a[i] = z[i] * s
-        slope[i] = s + z[i] * (t * r * r)
+        if slope is not None:
+            slope[i] = s + z[i] * (t * r * r)
 
 
 @jit
@@ -137,7 +144,8 @@ def softplus(z, a, slope):
         t = exp(-abs(z[i]))
         a[i] = (zero if z[i] < zero else z[i]) + log1p(t)
         r = one / (one + t)
-        slope[i] = r if z[i] >= 0 else t * r
+        if slope is not None:
+            slope[i] = r if z[i] >= 0 else t * r
 
 
 @jit
@@ -147,7 +155,8 @@ def softsign(z, a, slope):
     for i in range(z.size):
         r = one / (one + abs(z[i]))
         a[i] = z[i] * r
-        slope[i] = r * r
+        if slope is not None:
+            slope[i] = r * r
 
 
 @jit
@@ -155,14 +164,17 @@ def identity(z, a, slope):
     """a = z; slope = 1."""
     for i in range(z.size):
         a[i] = z[i]
-        slope[i] = 1
+        if slope is not None:
+            slope[i] = 1
 
 
 @jit
 def exponential(z, a, slope):
     """a = slope = e^z."""
     for i in range(z.size):
-        a[i] = slope[i] = exp(z[i])
+        a[i] = exp(z[i])
+        if slope is not None:
+            slope[i] = a[i]
 
 
 @jit
@@ -183,7 +195,8 @@ def softmax(z, a, slope, width):
         r = one / total
         for j in range(start, start + width):
             rest = others if j == top else total - a[j]
-            slope[j] = a[j] * r * (rest * r)
+            if slope is not None:
+                slope[j] = a[j] * r * (rest * r)
             a[j] *= r
 
 
@@ -205,7 +218,7 @@ def _call(typing, address, z, a, slope):
 
 @jit
 def activate(code, pair, z, a, slope, width):
-    """a = sigma(z) and slope = sigma'(z) over flat buffers whose rows are `width` long."""
+    """a = sigma(z) and slope = sigma'(z) over flat buffers whose rows are `width` long; without a slope if it is None."""
     kind = z.dtype.type
     if code == SIGMOID:
         sigmoid(z, a, slope)
@@ -234,7 +247,7 @@ def activate(code, pair, z, a, slope, width):
     elif code == EXP:
         exponential(z, a, slope)
     else:
-        _call(pair, z, a, slope)
+        _call(pair, z, a, z if slope is None else slope)  # where the slope is not wanted, it may stand on z
 
 
 def compile_pair(name: str, pair: Any, dtype: Any) -> Any:

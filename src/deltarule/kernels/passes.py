@@ -116,45 +116,27 @@ def backprop(theta, layers, feedback, batch, grad, top):
 
 
 @jit
-def take(layers, batch, data, order, start, low, high):
-    """a^0 and, where there are targets, y of the batch's rows low..high: the samples order[start + i].
+def take_target(labels, targets, row, y, i, n_out):
+    """Row i of y: the target of sample `row`; a label is one-hot there, or 0 or 1 for a single output."""
+    if labels.size > 0:
+        if n_out == 1:
+            y[i] = labels[row]
+        else:
+            for j in range(n_out):
+                y[i * n_out + j] = 0
+            y[i * n_out + labels[row]] = 1
+    elif targets.shape[0] > 0:
+        for j in range(n_out):
+            y[i * n_out + j] = targets[row, j]
 
-    With an empty `order` the samples are taken as they come.
-    """
+
+@jit
+def take(layers, batch, data, order, start, low, high):
+    """a^0 and y of the batch's rows low..high: the samples order[start + i]."""
     n_in, n_out = layers.sizes[0], layers.sizes[layers.sizes.size - 1]
     a, y = batch.a, batch.y
     for i in range(low, high):
-        row = np.int64(order[start + i]) if order.size > 0 else np.int64(start + i)
+        row = np.int64(order[start + i])
         for k in range(n_in):
             a[i * n_in + k] = data.x[row, k]
-        if data.labels.size > 0:
-            if n_out == 1:
-                y[i] = data.labels[row]
-            else:
-                for j in range(n_out):
-                    y[i * n_out + j] = 0
-                y[i * n_out + data.labels[row]] = 1
-        elif data.targets.shape[0] > 0:
-            for j in range(n_out):
-                y[i * n_out + j] = data.targets[row, j]
-
-
-@entry
-def predict(theta, layers, batch, data, out, cost):
-    """out = a^L for every sample and, where `cost` has room, C of each, a batch at a time."""
-    none = layers.sizes[:0]
-    rows = batch.cost.size
-    L = layers.sizes.size - 1
-    width = layers.sizes[L]
-    for start in range(0, data.x.shape[0], rows):
-        n = min(rows, data.x.shape[0] - start)
-        take(layers, batch, data, none, start, 0, n)
-        for l in range(1, L + 1):
-            forward_layer(theta, layers, batch, l, 0, n)
-        for i in range(n):
-            for j in range(width):
-                out[start + i, j] = batch.a[batch.at[L] + i * width + j]
-        if cost.size > 0:
-            output_pass(layers, batch, 0, n)
-            for i in range(n):
-                cost[start + i] = batch.cost[i]
+        take_target(data.labels, data.targets, row, y, i, n_out)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from deltarule.kernels.compile import entry, jit
 from deltarule.kernels.elementwise import EXP, OWN, SELU
 from deltarule.kernels.feedback import INVERSE, KOLEN_POLLACK, SIGN, join_weights, part_from_weights, refresh
+from deltarule.kernels.finite import finite
 from deltarule.kernels.lengths import length
 from deltarule.kernels.passes import backward_from, bias_gradient, forward_layer, gradient, output_pass, take
 from deltarule.kernels.products import weight_gradient
@@ -73,15 +74,6 @@ def _drop(rng, share, a, slope):
 
 
 @jit
-def _finite(values):
-    """Whether every value is finite: 0 times a NaN or an infinity is a NaN, whatever the sum."""
-    total = values.dtype.type(0)
-    for i in range(values.size):
-        total += values[i] * 0
-    return total == 0
-
-
-@jit
 def _first_bad(layers, batch, low, high):
     """Where the first non-finite value of these samples stands in the order of computation; large if nowhere.
 
@@ -90,15 +82,15 @@ def _first_bad(layers, batch, low, high):
     L = layers.sizes.size - 1
     for l in range(1, L + 1):
         first, last = batch.at[l] + low * layers.sizes[l], batch.at[l] + high * layers.sizes[l]
-        if not _finite(stretch(batch.z, first, last)):
+        if not finite(stretch(batch.z, first, last)):
             return l
-        if layers.sigma[l] in (SELU, EXP, OWN) and not _finite(stretch(batch.a, first, last)):
+        if layers.sigma[l] in (SELU, EXP, OWN) and not finite(stretch(batch.a, first, last)):
             return l  # of the other activations a finite z gives a finite a
-    if not _finite(stretch(batch.cost, low, high)):
+    if not finite(stretch(batch.cost, low, high)):
         return L + 1
     for l in range(L, 0, -1):
         first, last = batch.at[l] + low * layers.sizes[l], batch.at[l] + high * layers.sizes[l]
-        if not batch.length[l, 1] < math.inf and not _finite(stretch(batch.delta, first, last)):
+        if not batch.length[l, 1] < math.inf and not finite(stretch(batch.delta, first, last)):
             return 2 * L + 2 - l
     return NOWHERE
 
@@ -241,7 +233,7 @@ def _close_epoch(theta, course, epoch, samples):
         sums[k] = 0
     if course.patience.size > 0:
         _judge(course, epoch)
-    if _finite(theta):
+    if finite(theta):
         for i in range(theta.size):
             course.good[i] = theta[i]
 
