@@ -19,7 +19,18 @@ from numba.extending import intrinsic, overload
 
 from deltarule.errors import BadInput
 from deltarule.kernels.compile import jit
-from deltarule.kernels.exponentials import END, EXACT, KINDS, exp, exp_parts, log1p, normal_tail
+from deltarule.kernels.exponentials import (
+    END,
+    EXACT,
+    KINDS,
+    LIFT,
+    exp,
+    exp_parts,
+    fma,
+    log1p,
+    logistic,
+    normal_tail,
+)
 
 NAMES = ("sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus", "softsign",
          "identity", "softmax", "exp")  # fmt: skip
@@ -30,35 +41,59 @@ CODES = {name: code for code, name in enumerate(NAMES)}
 LEAK, SELU_SCALE, SELU_ALPHA = 0.01, 1.0507009873554805, 1.6732632423543772
 
 
+def _sigmoid(z: Any) -> Any:
+    """(a, slope) at one z."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(_sigmoid, jit_options=EXACT)
+def _sigmoid_exact(z):
+    C, zero = KINDS[z.bitwidth](LIFT[z.bitwidth]), KINDS[z.bitwidth](0)
+
+    def pair(z):
+        _, s, t, r, rest, g = logistic(-abs(z))
+        r = r + rest
+        return (r * C if z >= zero else t * r), g * (s * C)
+
+    return pair
+
+
 @jit
 def sigmoid(z, a, slope):
-    """a = 1 / (1 + e^-z); slope = t / (1 + t)^2 with t = e^-|z|. Error: 3 units in a, 5 in the slope."""
-    one = z.dtype.type(1)
+    """a = 1 / (1 + e^-z); slope = t / (1 + t)^2 with t = e^-|z|. Error: 2 units in each."""
     for i in range(z.size):
-        t = exp(-abs(z[i]))
-        r = one / (one + t)
-        s = t * r
-        a[i] = r if z[i] >= 0 else s
+        a[i], value = _sigmoid(z[i])
         if slope is not None:
-            slope[i] = s * r
+            slope[i] = value
+
+
+def _tanh(z: Any) -> Any:
+    """(a, slope) at one z."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(_tanh, jit_options=EXACT)
+def _tanh_exact(z):
+    C, four = KINDS[z.bitwidth](LIFT[z.bitwidth]), KINDS[z.bitwidth](4)
+
+    def pair(z):
+        q, s, _, r, rest, g = logistic(-abs(z + z))
+        m = q * s + (s - C)
+        return math.copysign(fma(m, r, m * rest), z), g * (s * (four * C))
+
+    return pair
 
 
 @jit
 def tanh(z, a, slope):
-    """a = |m| / (2 + m) with m = e^-2|z| - 1, under the sign of z; slope = 4t / (1 + t)^2 with t = m + 1.
+    """a = |m| / (1 + t) with m = t - 1 and t = e^-2|z|, under the sign of z; slope = 4t / (1 + t)^2.
 
-    Error: 3 units in a, 5 in the slope.
+    Error: 2 units in each.
     """
-    one = z.dtype.type(1)
     for i in range(z.size):
-        q, s1, s2 = exp_parts(-abs(z[i] + z[i]))
-        s = s1 * s2
-        t = (q * s1 + s1) * s2
-        m = q * s + (s - one)
-        r = one / (one + t)
-        a[i] = math.copysign(m * r, z[i])
+        a[i], value = _tanh(z[i])
         if slope is not None:
-            slope[i] = (t + t) * r * (r + r)
+            slope[i] = value
 
 
 @jit

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
+from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
 from deltarule.kernels.compile import jit
@@ -31,6 +32,10 @@ _NUMBERS = {
     32: (-109.0, 89.0, 0.693359375, -2.12194440e-4, 12582912.0, 23, 127, 32),
     64: (-752.0, 710.0, 0.693145751953125, 1.42860682030941723212e-6, 6755399441055744.0, 52, 1023, 64),
 }
+
+LOG2E = 1.4426950408889634
+LIFT = {32: 2.0**32, 64: 2.0**64}
+"""What the parts of :func:`logistic` are lifted by: powers of two, whose products are exact."""
 
 # (e^r - 1 - r) / r^2 for |r| <= 0.35
 EXP = {
@@ -63,15 +68,20 @@ END = {32: 15.0, 64: 39.0}
 
 
 def _polynomial(coefficients: dict[int, tuple[float, ...]]) -> Any:
-    """The compiled function c0 + x (c1 + x (c2 + ...)), by Horner's rule."""
+    """The compiled function (c0 + c1 x) + x^2 ((c2 + c3 x) + x^2 ...): Horner's rule by twos, whose pairs do not wait."""
 
     @intrinsic
     def value(typing, x):
         def emit(context, builder, signature, args):
-            *rest, total = map(args[0].type, coefficients[x.bitwidth])
-            for c in reversed(rest):
-                product = builder.fmul(args[0], total, flags=("contract",))
-                total = builder.fadd(c, product, flags=("contract",))
+            def fma(x, y, z):
+                return builder.fadd(builder.fmul(x, y, flags=("contract",)), z, flags=("contract",))
+
+            c = [args[0].type(number) for number in coefficients[x.bitwidth]]
+            pairs = [fma(args[0], c[i + 1], c[i]) if i + 1 < len(c) else c[i] for i in range(0, len(c), 2)]
+            square = builder.fmul(args[0], args[0])
+            *rest, total = pairs
+            for pair in reversed(rest):
+                total = fma(square, total, pair)
             return total
 
         return x(x), emit
@@ -108,6 +118,20 @@ def _short(typing, x):
     return x(x), emit
 
 
+@intrinsic
+def fma(typing, x, y, z):
+    """x y + z, rounded once."""
+
+    def emit(context, builder, signature, args):
+        number = args[0].type
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(number, [number] * 3), f"llvm.fma.f{x.bitwidth}"
+        )
+        return builder.call(function, args)
+
+    return x(x, x, x), emit
+
+
 def exp_parts(x: Any, less: Any = 0.0) -> Any:
     """(q, s, t) with e^(x - less) = (q + 1) s t: x - less = k ln 2 + r, q = e^r - 1, s t = 2^k.
 
@@ -123,7 +147,7 @@ def _exp_parts(x, less=0.0):
     kind = KINDS[x.bitwidth]
     low, high, ln2, ln2_rest, rounder = map(kind, _NUMBERS[x.bitwidth][:5])
     bias, lift = _NUMBERS[x.bitwidth][6:]
-    log2e, one, zero = kind(1.4426950408889634), kind(1), kind(0)
+    log2e, zero = kind(LOG2E), kind(0)
     lifted, after_lifted = rounder + kind(bias + lift), kind(2.0**-lift)
     lowered, after_lowered = rounder + kind(bias - lift), kind(2.0**lift)
 
@@ -134,7 +158,40 @@ def _exp_parts(x, less=0.0):
         shifted = x * log2e + to_bits
         k = shifted - to_bits
         r = ((x - k * ln2) - kind(less)) - k * ln2_rest
-        return r * (one + r * _exp_rest(r)), _power_of_two(shifted), t
+        return r + r * r * _exp_rest(r), _power_of_two(shifted), t
+
+    return parts
+
+
+def logistic(x: Any) -> Any:
+    """(q, s, t, r, rest, g) of x <= 0, lifted by C = :data:`LIFT`.
+
+    t = (q + 1) s = C e^x; r + rest = 1 / (C + t), the rest being what r has lost; e^x / (1 + e^x)^2 = g (C s), to two
+    units. C and s are powers of two, and round nothing: multiply by (C s) last, for the product may be subnormal.
+    """
+    raise NotImplementedError("compiled code only")
+
+
+@overload(logistic, jit_options=EXACT)
+def _logistic(x):
+    kind = KINDS[x.bitwidth]
+    low, _, ln2, ln2_rest, rounder = map(kind, _NUMBERS[x.bitwidth][:5])
+    bias, lift = _NUMBERS[x.bitwidth][6:]
+    log2e, one, lifted, C = kind(LOG2E), kind(1), rounder + kind(bias + lift), kind(LIFT[x.bitwidth])
+
+    def parts(x):
+        x = low if x < low else x
+        shifted = x * log2e + lifted
+        k = shifted - lifted
+        r = (x - k * ln2) - k * ln2_rest
+        q, s = r + r * r * _exp_rest(r), _power_of_two(shifted)
+        t = q * s + s
+        D = C + t
+        lost = t - (D - C)  # D is short of C + t by this
+        r = one / D
+        rest = r * fma(-lost, r, fma(-D, r, one))
+        h = q * r + r
+        return q, s, t, r, rest, fma(h, r, h * (rest + rest))
 
     return parts
 

@@ -16,6 +16,7 @@ from deltarule.errors import BadInput
 from deltarule.kernels.compile import jit
 from deltarule.kernels.elementwise import EXP, SIGMOID, SOFTMAX
 from deltarule.kernels.exponentials import EXACT, KINDS, exp, exp_parts, log1p
+from deltarule.kernels.layout import NARROW
 
 NAMES = ("quadratic", "cross_entropy", "log_likelihood", "huber", "absolute", "poisson", "log_cosh",
          "poisson_deviance")  # fmt: skip
@@ -162,6 +163,24 @@ def _from_weighted_inputs(z, y, start, width):
 
 
 @jit
+def _add_squares(d, scale, value, width):
+    """value = scale times the sum of the squares of each row of d."""
+    zero = d.dtype.type(0)
+    if width <= NARROW:
+        for i in range(value.size):
+            value[i] = zero
+        for j in range(width):
+            for i in range(value.size):
+                value[i] += scale * d[i * width + j] * d[i * width + j]
+        return
+    for i in range(value.size):
+        C = zero
+        for j in range(i * width, (i + 1) * width):
+            C += d[j] * d[j]
+        value[i] = scale * C
+
+
+@jit
 def _bounded(value, least, most):
     """The value, or the bound beyond which it lies; a NaN stays a NaN."""
     return least if value < least else (most if value > most else value)
@@ -182,13 +201,10 @@ def output_error(cost, own, bounds, sigma, z, a, slope, y, moved, delta, value, 
     if cost == QUADRATIC and sigma != SOFTMAX:  # as below, without a branch for each output
         half = z.dtype.type(0.5)
         for j in range(z.size):
-            moved[j] = a[j] - y[j]
-            delta[j] = moved[j] * slope[j]  # BP1
-        for i in range(value.size):
-            C = zero
-            for j in range(i * width, (i + 1) * width):
-                C += moved[j] * moved[j]
-            value[i] = half * C
+            d = a[j] - y[j]
+            moved[j] = d
+            delta[j] = d * slope[j]  # BP1
+        _add_squares(moved, half, value, width)
         return
     if cost == CROSS_ENTROPY and sigma == SIGMOID:
         for j in range(z.size):  # delta holds the cost of each output until they are added up

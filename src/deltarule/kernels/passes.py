@@ -8,6 +8,7 @@ from deltarule.kernels.compile import entry, jit
 from deltarule.kernels.elementwise import activate
 from deltarule.kernels.feedback import carry, refresh
 from deltarule.kernels.lengths import length, through_activation
+from deltarule.kernels.layout import NARROW
 from deltarule.kernels.output import output_error
 from deltarule.kernels.products import column_sums, through_weights, weight_gradient, weighted_input
 from deltarule.kernels.stretch import stretch
@@ -116,27 +117,40 @@ def backprop(theta, layers, feedback, batch, grad, top):
 
 
 @jit
-def take_target(labels, targets, row, y, i, n_out):
-    """Row i of y: the target of sample `row`; a label is one-hot there, or 0 or 1 for a single output."""
-    if labels.size > 0:
-        if n_out == 1:
-            y[i] = labels[row]
-        else:
-            for j in range(n_out):
-                y[i * n_out + j] = 0
-            y[i * n_out + labels[row]] = 1
-    elif targets.shape[0] > 0:
+def _take_rows(X, order, start, low, high, width, rows):
+    """Row i of `rows` is row order[start + i] of X, for low..high.
+
+    Narrow rows are taken column by column: a loop over a row of four would be over before it is a vector's.
+    """
+    if width <= NARROW:
+        for k in range(width):
+            for i in range(low, high):
+                rows[i * width + k] = X[np.int64(order[start + i]), k]
+        return
+    for i in range(low, high):
+        row = np.int64(order[start + i])
+        for k in range(width):
+            rows[i * width + k] = X[row, k]
+
+
+@jit
+def code(label, y, i, n_out):
+    """Row i of y is the label, one-hot; 0 or 1 for a single output."""
+    if n_out == 1:
+        y[i] = label
+    else:
         for j in range(n_out):
-            y[i * n_out + j] = targets[row, j]
+            y[i * n_out + j] = 0
+        y[i * n_out + label] = 1
 
 
 @jit
 def take(layers, batch, data, order, start, low, high):
     """a^0 and y of the batch's rows low..high: the samples order[start + i]."""
     n_in, n_out = layers.sizes[0], layers.sizes[layers.sizes.size - 1]
-    a, y = batch.a, batch.y
-    for i in range(low, high):
-        row = np.int64(order[start + i])
-        for k in range(n_in):
-            a[i * n_in + k] = data.x[row, k]
-        take_target(data.labels, data.targets, row, y, i, n_out)
+    _take_rows(data.x, order, start, low, high, n_in, batch.a)
+    if data.labels.size > 0:
+        for i in range(low, high):
+            code(data.labels[order[start + i]], batch.y, i, n_out)
+    elif data.targets.shape[0] > 0:
+        _take_rows(data.targets, order, start, low, high, n_out, batch.y)

@@ -15,7 +15,7 @@ from deltarule.kernels.finite import finite
 from deltarule.kernels.layout import ALIGNMENT, B_AT, PACKED, PAIR, SIGMA, SIZES, UNIT, W_AT
 from deltarule.kernels.output import output_error
 from deltarule.kernels.parts import all_good, close_part, next_part
-from deltarule.kernels.passes import take_target
+from deltarule.kernels.passes import code
 from deltarule.kernels.products import weighted_input
 from deltarule.kernels.stretch import stretch
 
@@ -102,8 +102,8 @@ def evaluate(theta, table, cost, own_cost, bounds, x, labels, targets, out, valu
     count = rows * _widest(table)
     room = np.empty(6 * count + PACKED + ALIGNMENT, theta.dtype)
     first = _first_aligned(room, room.ctypes.data)
-    return _costs(theta, table, cost, own_cost, bounds, x.reshape(x.size), labels, targets, out.reshape(out.size),
-                  value, parts, state, room, first, count)  # fmt: skip
+    return _costs(theta, table, cost, own_cost, bounds, x.reshape(x.size), labels, targets.reshape(targets.size),
+                  out.reshape(out.size), value, parts, state, room, first, count)  # fmt: skip
 
 
 @jit
@@ -112,7 +112,7 @@ def _costs(theta, table, cost, own_cost, bounds, x, labels, targets, out, value,
     first += PACKED
     a = stretch(room, first, first + count)
     z, slope = stretch(room, first + count, first + 2 * count), stretch(room, first + 2 * count, first + 3 * count)
-    y, moved = stretch(room, first + 3 * count, first + 4 * count), stretch(room, first + 4 * count, first + 5 * count)
+    coded, moved = stretch(room, first + 3 * count, first + 4 * count), stretch(room, first + 4 * count, first + 5 * count)
     delta = stretch(room, first + 5 * count, first + 6 * count)
     L = table.shape[1] - 1
     n_in, n_out = table[SIZES, 0], table[SIZES, L]
@@ -125,10 +125,11 @@ def _costs(theta, table, cost, own_cost, bounds, x, labels, targets, out, value,
         _below(theta, table, packed, x, low * n_in, a, z, slope, high - low)
         here = stretch(out, low * n_out, high * n_out)
         activate(table[SIGMA, L], table[PAIR, L], stretch(z, none, size), here, stretch(slope, none, size), n_out)
-        for i in range(low, high):
-            take_target(labels, targets, i, y, i - low, n_out)
+        for i in range(low, high if labels.size > 0 else low):
+            code(labels[i], coded, i - low, n_out)
+        y = stretch(coded, none, size) if labels.size > 0 else stretch(targets, low * n_out, high * n_out)
         output_error(cost, own_cost, bounds, table[SIGMA, L], stretch(z, none, size), here,
-                     stretch(slope, none, size), stretch(y, none, size), stretch(moved, none, size),
+                     stretch(slope, none, size), y, stretch(moved, none, size),
                      stretch(delta, none, size), stretch(value, low, high), n_out)  # fmt: skip
         good &= fine
         close_part(state, fine)

@@ -323,7 +323,7 @@ def _go_on(theta, layers, feedback, data, opt, course, watch, rng, shuffle, rows
             _pass(theta, layers, feedback, batch, data, course, rng, start, low, high)
             _see(layers, batch, data, course, start, low, high, team, me)
             if watches:
-                listen(layers, batch, course.dropout, watch, low, high, me)
+                listen(layers, batch, course.dropout, watch, low, high, me, at_once)
         else:
             grad = opt.grad[me]
             for i in range(grad.size):
@@ -333,7 +333,7 @@ def _go_on(theta, layers, feedback, data, opt, course, watch, rng, shuffle, rows
                 _pass(theta, layers, feedback, batch, data, course, rng, start + begun, none, size)
                 _see(layers, batch, data, course, start + begun, none, size, team, me)
                 if watches:
-                    listen(layers, batch, course.dropout, watch, none, size, me)
+                    listen(layers, batch, course.dropout, watch, none, size, me, at_once)
                 for l in range(1, L + 1):
                     gradient(layers, batch, l, grad, kind(1), kind(1.0 / total), size, none, layers.sizes[l], True)
         meet(team)
@@ -347,8 +347,6 @@ def _go_on(theta, layers, feedback, data, opt, course, watch, rng, shuffle, rows
                 course.sums[1] += team.sums[member, 1]
             if course.penalty.size > 0 and l2 != 0:
                 course.sums[2] += n * 0.5 * l2 * _squares(theta, layers)
-            if watches:
-                write_down(layers, watch, team.size, epoch * -(-samples // rows) + done, n)
         t += 1
         eta = course.eta[epoch]
         if learns:
@@ -363,6 +361,8 @@ def _go_on(theta, layers, feedback, data, opt, course, watch, rng, shuffle, rows
                     first, last = share(layers.sizes[l], NEURONS, team, me)
                     gradient(layers, batch, l, opt.grad[0], kind(0), kind(1.0 / total), n, first, last, me == 0)
             _learn(theta, layers, opt, l2, eta, t, team, me)
+        if watches and me == 0:
+            write_down(layers, watch, team.size, epoch * -(-samples // rows) + done, n, opt.grad[0], total)
         if learns:
             meet(team)
             if me == 0:
