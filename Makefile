@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN = .venv/bin
 
-.PHONY: help setup demo test check mutants bench bench-predict bench-sklearn bench-lens growth book rules clean
+.PHONY: help setup demo test check mutants bench bench-predict bench-sklearn bench-lens bench-ranks growth book rules clean
 
 help:
 	@echo "make demo    train on the embedded digits, show where the error goes, check it"
@@ -13,6 +13,7 @@ help:
 	@echo "make bench   a step's time beside PyTorch's, JAX's and scikit-learn's, and beside the machine's limit"
 	@echo "make bench-predict | bench-sklearn | bench-lens | growth   other measurements of time"
 	@echo "make bench-lens  what watching a PyTorch model costs, beside other ways"
+	@echo "make bench-ranks     an epoch by two processes that train together, beside one"
 	@echo "make bench-sklearn   MLPClassifier and MLPRegressor beside scikit-learn's: weights, scores, time"
 
 # The stamp is new only when the installation went through.
@@ -55,6 +56,9 @@ growth: setup
 
 bench-lens: setup
 	$(BIN)/python benchmarks/lens.py $(BENCH_FLAGS)
+
+bench-ranks: setup
+	$(BIN)/python benchmarks/ranks.py $(BENCH_FLAGS)
 
 bench-sklearn: setup
 	$(BIN)/python benchmarks/estimators.py $(BENCH_FLAGS)

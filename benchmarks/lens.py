@@ -220,8 +220,9 @@ def times_of(task: Task, looks: list[str], rounds: int, steps: int) -> dict[str,
         try:
             trainers[look] = Trainer(task, look)
             trainers[look].seconds(3)
-        except ImportError:
+        except ImportError as error:
             trainers.pop(look, None)
+            print(f"{look} is left out: {error}", file=sys.stderr)
         except Exception as error:  # what another program cannot do is not ours to mend
             trainers.pop(look, None)
             print(f"{look} failed on {task.name}: {type(error).__name__}: {str(error)[:80]}", file=sys.stderr)

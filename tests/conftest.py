@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["browser"]
+
 # Compiled code makes the first example slow and the rest fast: a deadline would judge the compiler.
 settings.register_profile("deltarule", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("deltarule")

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 SRC = ROOT / "src" / "deltarule"
 
 ORDER = [
-    *("__main__", "cli", "runs", "sources", "settings"),
+    *("__main__", "cli", "page", "flows", "runs", "sources", "settings"),
     *("interop",),
     *("sklearn",),
     *("formula",),
@@ -22,7 +22,7 @@ ORDER = [
     *("explain", "walk"),
     *("check", "comparison"),
     *("warm",),
-    *("training", "checkpoint", "predictions", "store"),
+    *("shared", "training", "checkpoint", "predictions", "store"),
     *("network",),
     *("forward",),
     *("prepared", "recipe", "division", "learner", "columns", "tables"),
@@ -34,7 +34,7 @@ ORDER = [
     *("paths",),
     *("remedies",),
     *("verdicts",),
-    *("progress", "cores", "standby", "optimizers", "schedules", "inits", "data"),
+    *("progress", "cores", "ranks", "standby", "optimizers", "schedules", "inits", "data"),
     *("kernels",),
     *("reference",),
     *("numerals", "document"),
@@ -44,7 +44,7 @@ ORDER = [
 ]
 """From top to bottom: a file may import what stands below it. Within a line, what stands to its right."""
 
-DOORS = {("network", "training"), ("network", "store")}
+DOORS = {("network", "training"), ("network", "shared"), ("network", "store")}
 """Methods that open a door upstairs: `net.fit`, `net.save`. They import inside the method."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import itertools
+import json
 import math
 import warnings
 import weakref
@@ -458,6 +459,42 @@ def test_a_model_compiled_inside_the_watch():
     assert flow.verdict == "healthy"
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # Dynamo's own
+def test_compiling_is_not_done_again_and_what_is_around_it_is_named():
+    from torch._dynamo.utils import counters
+
+    torch.compiler.reset()
+    model = zoo.ResNet()
+    for block in model.blocks[:2]:
+        block.compile(backend="aot_eager")
+    x, y = zoo.digits(32)
+    F.cross_entropy(model(x), y).backward()
+    before = dict(counters["stats"])
+    with watch(model) as flow:
+        for _ in range(3):
+            F.cross_entropy(model(x), y).backward()
+    F.cross_entropy(model(x), y).backward()
+    assert dict(counters["stats"]) == before
+    inside = {move.name for move in flow.rows if move.step == "compiled"}
+    assert all(name.startswith(("blocks.0", "blocks.1")) for name in inside)
+    assert {"stem.0", "blocks.2.conv1", "head"} < {move.name for move in flow.rows if move.step == "weights"}
+    assert all(move.source for move in flow.rows if move.name.startswith("blocks.3"))
+    assert "detached" not in [fault.word for fault in flow.verdicts]
+
+
+def test_a_model_that_never_runs_its_modules_is_not_listened_to_for_ever():
+    torch.compiler.reset()
+    model = zoo.mlp(64, 32, 10)
+    compiled = torch.compile(model, backend="aot_eager")
+    x, y = zoo.digits(16)
+    F.cross_entropy(compiled(x), y).backward()
+    with watch(model) as flow:
+        for _ in range(60):
+            F.cross_entropy(compiled(x), y).backward()
+        assert not torch.is_anomaly_enabled()
+    assert len(flow) == 60
+
+
 def test_mixed_precision_figures_are_those_of_the_unscaled_loss():
     model = zoo.mlp(64, 64, 64, 10)
     x, y = zoo.digits(64)
@@ -600,6 +637,35 @@ def test_a_record_goes_to_a_file_and_back(tmp_path):
         WatchedModel.load(tmp_path / "none.json")
 
 
+def test_a_record_has_a_folder_of_its_own(tmp_path):
+    model = zoo.mlp(64, 32, 10)
+    with watch(model) as flow:
+        zoo.loss_of("", model, *zoo.digits(64)).backward()
+    for name in ("runs/mine", "runs/lr0.1"):
+        assert flow.save(tmp_path / name) == tmp_path / name / "flow.json"
+        assert WatchedModel.load(tmp_path / name).to_dict() == flow.record().to_dict()
+    assert [one.name for one in (tmp_path / "runs/mine").iterdir()] == ["flow.json"]
+    (tmp_path / "file").touch()
+    with pytest.raises(BadInput, match="cannot be made a folder"):
+        flow.save(tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == b""
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e38])
+def test_an_error_that_is_no_number_survives_its_file(bad, tmp_path):
+    model = zoo.mlp(64, 32, 10)
+    x, y = zoo.digits(64)
+    with watch(model) as flow:
+        (F.cross_entropy(model(x), y) * bad).backward()
+    flow.save(tmp_path / "flow.json")
+    json.loads((tmp_path / "flow.json").read_text(), parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+    back = WatchedModel.load(tmp_path / "flow.json")
+    assert str(back.to_dict()) == str(flow.record().to_dict())
+    assert [str(move.norm_in) for move in back.at(0).rows] == [str(move.norm_in) for move in flow.rows]
+    assert back.at(0).verdict == flow.verdict
+    assert back.at(0).report(color=False) == flow.report(color=False)
+
+
 def test_it_draws_itself():
     pytest.importorskip("matplotlib").use("Agg")
     model = zoo.ResNet()
@@ -630,3 +696,59 @@ def test_figures_that_wait_on_a_device_come_over_together(monkeypatch):
     assert [move.dead for move in there.rows] == [move.dead for move in here.rows]
     assert np.allclose([move.norm_in for move in there.rows], [move.norm_in for move in here.rows], rtol=1e-6)
     assert len(reads) == 1
+
+
+class Elsewhere(torch.Tensor):
+    """A tensor that says it is on another device."""
+
+    where = torch.device("cuda", 0)
+    __torch_function__ = torch._C._disabled_torch_function_impl
+
+    @property
+    def device(self):
+        return self.where
+
+
+class Beyond(Elsewhere):
+    """And one on yet another."""
+
+    where = torch.device("cuda", 1)
+
+
+def test_of_a_model_on_several_devices_each_sends_its_figures_once(monkeypatch):
+    """By imitation: the lengths of the first layers wait on one device, those of the last on another."""
+    from deltarule.lens import norms
+
+    model = zoo.mlp(64, 32, 32, 32, 10)
+    x, y = zoo.digits(64)
+    with watch(model) as here:
+        F.cross_entropy(model(x), y).backward()
+    taken = []
+
+    def there(values):
+        kind = Beyond if len(taken) < 4 else Elsewhere
+        taken.append(norms._length_there(values.detach()).as_subclass(kind))
+        return taken[-1]
+
+    reads = []
+    original = torch.Tensor.tolist
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda self: reads.append(len(self)) or original(self))
+    monkeypatch.setattr(norms, "length", there)
+    with watch(model) as flow:
+        F.cross_entropy(model(x), y).backward()
+    assert len({one.device for one in taken}) == 2
+    assert not reads, "nothing is waited for while the pass runs"
+    assert np.allclose([move.norm_in for move in flow.rows], [move.norm_in for move in here.rows], rtol=1e-6)
+    assert sorted(reads) == [4, len(taken) - 4], "one transfer from each device"
+    assert flow.rows is flow.rows
+    assert len(reads) == 2, "and nothing is read twice"
+
+
+def test_the_loss_and_the_scale_are_those_of_the_pass_though_they_go_on(monkeypatch):
+    from deltarule.lens import passes
+
+    loss = torch.tensor(3.0).as_subclass(Elsewhere)
+    monkeypatch.setattr(Elsewhere, "is_cpu", False, raising=False)
+    kept = passes.value(loss)
+    loss.mul_(0)
+    assert float(kept) == 3

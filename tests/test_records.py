@@ -16,7 +16,7 @@ from drawn import network, samples
 import deltarule as dr
 from deltarule.document import Readable
 from deltarule.flow import Move
-from deltarule.history import Series
+from deltarule.history import Series, Sharing
 from deltarule.interop import check_backward
 from deltarule.predictions import evaluate
 from deltarule.records import RECORDS, ByLayer, Record
@@ -59,6 +59,7 @@ KINDS = [
     "check of a module",
     "flow of a model",
     "watched model",
+    "sharing",
 ]
 
 
@@ -127,6 +128,7 @@ def records():
         module,
         of_model,
         WatchedModel((1,), 10, (of_model,)),
+        Sharing(ranks=2, seconds=0.4, communication=0.2, alone=0.6),
     ]
     return dict(zip(KINDS, made, strict=True))
 
@@ -190,7 +192,7 @@ def test_a_record_cannot_be_changed(record):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"version": 99}, "version [12], got .* version 99"),
+        ({"version": 99}, "version [123], got .* version 99"),
         ({"version": None}, "version None"),
         ({"version": "1"}, "got .* version 1"),
         ({"schema": "deltarule.other"}, "got 'deltarule.other'"),
@@ -208,7 +210,7 @@ def test_a_flow_of_the_first_version_is_read(records):
     """It had no names of operations, no lines and no graph; what it had is enough."""
     new = {
         "deltarule.move": ("name", "op", "source", "to", "outs", "dtype", "tiny"),
-        "deltarule.flow": ("unseen", "scale"),
+        "deltarule.flow": ("unseen", "scale", "ranks"),
         "deltarule.fault": ("name", "source", "advice"),
     }
 
@@ -225,7 +227,7 @@ def test_a_flow_of_the_first_version_is_read(records):
 
 
 def test_a_record_of_another_kind_is_refused(records):
-    with pytest.raises(dr.BadFile, match=r"'deltarule.flow' version 2, got 'deltarule.history'"):
+    with pytest.raises(dr.BadFile, match=r"'deltarule.flow' version 3, got 'deltarule.history'"):
         dr.Flow.from_dict(records["history"].to_dict())
 
 

@@ -46,6 +46,11 @@ def _identity(training: Training) -> dict[str, Any]:
 
 def write(training: Training, folder: Path) -> None:
     """Write the state at the end of an epoch."""
+    write_whole(folder / FILE, pack(*state(training)))
+
+
+def state(training: Training) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Where a training is at the end of an epoch: arrays by name, and all that is not an array."""
     done, course, memory = training.done, training.course, training.memory
     seen = training.flow()
     tensors = {"theta": training.net.theta, "m": memory.m, "v": memory.v, "B": training.feedback.B}
@@ -71,7 +76,7 @@ def write(training: Training, folder: Path) -> None:
         "validation_accuracy": training.validation_accuracy,
         "angles": training.angles,
     }
-    write_whole(folder / FILE, pack(tensors, header))
+    return tensors, header
 
 
 def resume(training: Training, folder: Path) -> None:
@@ -84,16 +89,25 @@ def resume(training: Training, folder: Path) -> None:
     if not path.exists():
         return
     tensors, kept = unpack(path, SCHEMA, VERSION)
-    for what, mine in _identity(training).items():
-        if kept[what] != mine:
-            raise BadInput(
-                f"{path} holds another training: its {what} is {_difference(kept[what], mine)}. "
-                f"Take another folder, or delete this one"
-            )
+    if other := differing(training, kept):
+        raise BadInput(f"{path} holds another training: {other}. Take another folder, or delete this one")
     done = kept["epochs"]
     if done > training.settings.epochs:
         raise BadInput(f"{path} is already at epoch {done}; epochs={training.settings.epochs} asks for fewer")
-    course, memory, net = training.course, training.memory, training.net
+    restore(training, tensors, kept)
+
+
+def differing(training: Training, kept: dict[str, Any]) -> str:
+    """In what the training that this state is of differs from this one, in words; empty where it does not."""
+    for what, mine in _identity(training).items():
+        if kept[what] != mine:
+            return f"its {what} is {_difference(kept[what], mine)}"
+    return ""
+
+
+def restore(training: Training, tensors: dict[str, Any], kept: dict[str, Any]) -> None:
+    """Put the training where :func:`state` says."""
+    course, memory, net, done = training.course, training.memory, training.net, kept["epochs"]
     net.theta[:] = course.good[:] = tensors["theta"]
     memory.m[:], memory.v[:] = tensors["m"], tensors["v"]
     training.feedback.B[:] = tensors["B"]

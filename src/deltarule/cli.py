@@ -9,8 +9,8 @@ from typing import Annotated, Optional
 import typer
 from rich.console import Console
 
-from deltarule import runs
-from deltarule.errors import BadInput, DeltaruleError
+from deltarule import flows, runs
+from deltarule.errors import BadInput, DeltaruleError, RankFailed
 from deltarule.settings import usual_settings
 
 app = typer.Typer(
@@ -102,10 +102,14 @@ def train(
         rule=rule, watch=watch,
     )  # fmt: skip
     result = runs.train(settings, run, progress=progress)
+    if result is None:  # not the first of several ranks, which speaks for all
+        return
     if result.recipe is not None:
         out.print(str(result.recipe), markup=False)
     out.print(str(result.network))
     out.print(str(result.history))
+    if result.history.sharing is not None:
+        out.print(str(result.history.sharing))
     if result.history.flow is not None:
         out.print(str(result.history.flow))
     if result.history.stopped == "interrupted":
@@ -161,18 +165,26 @@ def check(
 
 @app.command()
 def flow(
-    run: Annotated[Path, typer.Argument(help="A run's folder, or a network file.")],
+    run: Annotated[
+        Path, typer.Argument(help="A run's folder, a network file, or what a watch over a PyTorch model has saved.")
+    ],
+    step: Annotated[int | None, typer.Option(help="The recorded training step; see `train --watch`.")] = None,
     dataset: Annotated[str | None, typer.Option(help="The data to run through; the run's own, if not given.")] = None,
     data: Data = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw it into this file: .png, .svg, .pdf.")] = None,
+    curves: Annotated[Path | None, typer.Option(help="Draw each layer's error over the recorded steps.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write it as a page.")] = None,
 ) -> None:
-    """Where the error goes, layer by layer, over the training data; what is wrong, and what mends it."""
-    found = runs.flow(run, dataset, data)
-    if plot is not None:
-        runs.draw(found, plot)
-    typer.echo(found.report())
-    if plot is not None:
-        out.print(f"drawn into {plot}", markup=False)
+    """Where the error goes, layer by layer; what is wrong, and what mends it.
+
+    Of a run: over the training data, as the network is now. Of a watched one, or of a watch's record, also over the
+    recorded steps.
+    """
+    found = flows.shown(run, dataset, data, step)
+    written = flows.write(found, plot, curves, html)
+    typer.echo(found.text())
+    for line in written:
+        out.print(line, markup=False)
 
 
 @app.command()
@@ -215,6 +227,24 @@ def formula(text: Annotated[str, typer.Argument(help="LaTeX or Python notation, 
 
 
 @app.command()
+def report(
+    run: Annotated[
+        Path, typer.Argument(help="A run's folder, a network file, or what a watch over a PyTorch model has saved.")
+    ],
+    file: Annotated[Path, typer.Option("--out", "-o", help="Write to this file: .html.")],
+    samples: Annotated[
+        int, typer.Option(help="Of so many samples every step comes along: the first, and those that cost most.")
+    ] = 12,
+    dataset: Annotated[str | None, typer.Option(help="The data to look at; the run's own, if not given.")] = None,
+    data: Data = None,
+) -> None:
+    """Write a run as one page to look through and to send: it opens from disk, with no server and no network."""
+    from deltarule.page import report as written
+
+    out.print(written(run, file, samples=samples, dataset=dataset, folder=data), markup=False)
+
+
+@app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="A run's folder, or a network file.")],
     onnx: Annotated[Path | None, typer.Option(help="An ONNX model; needs onnx.")] = None,
@@ -252,6 +282,23 @@ def compare_rules(
     out.print(str(found), markup=False)
 
 
+@app.command()
+def explore(
+    paths: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Argument(help="Runs, networks' files, records of a watch. [the embedded digits]"),
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="The data to run through; a run's own, if not given.")] = None,
+    data: Data = None,
+    port: Annotated[int | None, typer.Option(help="[8765, or another that is free]")] = None,
+    browser: Annotated[bool, typer.Option(help="Open it in the browser.")] = True,
+) -> None:
+    """Open a page on this machine: step through a network, train it live, judge formulas, diagnose runs."""
+    from deltarule.page.server import explore as serve
+
+    serve(paths or [], dataset=dataset, folder=data, port=port, browser=browser, say=lambda text: typer.echo(text))
+
+
 @app.command("compile")
 def compile_() -> None:
     """Compile the kernels for both dtypes ahead of their first use, and say where they are kept."""
@@ -278,6 +325,8 @@ def main() -> None:
     """The program `deltarule`: a mistake of the user's ends in one clear line, not in a traceback."""
     try:
         app()
+    except RankFailed:
+        sys.exit(2)  # the rank whose error it is tells it
     except (DeltaruleError, OSError) as error:  # an OSError: no permission, a full disk
         print(f"deltarule: {error}", file=sys.stderr)
         sys.exit(2)

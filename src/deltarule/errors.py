@@ -29,6 +29,14 @@ class MissingExtra(DeltaruleError, ImportError):
     """A feature whose optional dependency is not installed."""
 
 
+class RankLost(DeltaruleError, RuntimeError):
+    """One of the processes that train together is gone, or has not answered in time."""
+
+
+class RankFailed(DeltaruleError):
+    """Another of the processes that train together has met an error, which its message tells."""
+
+
 class Diverged(DeltaruleError, FloatingPointError):
     """Training met a NaN or an infinity. The network holds its last good weights.
 

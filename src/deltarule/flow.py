@@ -110,6 +110,9 @@ class Flow(Record):
         In a PyTorch model: what could not be seen, and so is not judged.
     scale : float
         In a PyTorch model: what a gradient scaler multiplied the loss by. The norms are divided by it.
+    ranks : tuple of Flow or None
+        In a PyTorch model trained by several processes: the flow of each, where this is that of all together; None
+        of one that recorded nothing.
 
     Examples
     --------
@@ -126,7 +129,7 @@ class Flow(Record):
     """
 
     schema = "deltarule.flow"
-    version = 2
+    version = 3
 
     rows: tuple[Move, ...]
     samples: int
@@ -134,6 +137,7 @@ class Flow(Record):
     verdicts: tuple[Fault, ...] = ()
     unseen: tuple[str, ...] = ()
     scale: float = 1.0
+    ranks: tuple[Flow | None, ...] = ()
 
     @property
     def of_model(self) -> bool:

@@ -22,6 +22,41 @@ class Series(Record):
 
 
 @dataclass(frozen=True)
+class Sharing(Record):
+    """What it came to that several processes trained together.
+
+    Attributes
+    ----------
+    ranks : int
+        How many they were.
+    seconds : float
+        Of an epoch's steps, in the mean.
+    communication : float
+        The share of these seconds that went into the sums over all ranks, waiting for the slowest included; each rank
+        has its own figure.
+    alone : float
+        The seconds that the first rank alone would take for an epoch, from some steps that it took before.
+    """
+
+    schema = "deltarule.sharing"
+
+    ranks: int
+    seconds: float
+    communication: float
+    alone: float
+
+    def __str__(self) -> str:
+        times = self.alone / self.seconds
+        return (
+            f"{self.ranks} ranks: {self.seconds:.3g} s an epoch, communication {self.communication:.0%} of it; "
+            f"one rank alone: {self.alone:.3g} s (speed-up {times:.2g}x"
+            f"{'' if times > 1 else ': these steps are too short to be shared'})"
+        )
+
+    __repr__ = __str__
+
+
+@dataclass(frozen=True)
 class History(Record):
     """The record of a training, one entry an epoch.
 
@@ -44,9 +79,13 @@ class History(Record):
         degrees between the rule's delta^l and dC/dz^l, over up to 100 of the training samples.
     flow : Watched or None
         With `watch`, the error's flow in every step, or in every k-th, of the epochs completed.
+    sharing : Sharing or None
+        With `ranks`, how fast they were, and how much of it was communication.
     """
 
     schema = "deltarule.history"
+    version = 2
+    oldest = 1
 
     cost: tuple[float, ...]
     accuracy: tuple[float, ...]
@@ -57,6 +96,7 @@ class History(Record):
     best_epoch: int | None = None
     angle: tuple[tuple[float, ...], ...] = ()
     flow: Watched | None = None
+    sharing: Sharing | None = None
 
     @property
     def epochs(self) -> int:

@@ -27,6 +27,7 @@ from deltarule.trace import Trace
 if TYPE_CHECKING:
     from deltarule.history import History
     from deltarule.optimizers import Optimizer
+    from deltarule.ranks import Ranks
     from deltarule.schedules import EarlyStopping, Schedule
 
 Array = npt.NDArray[Any]
@@ -348,6 +349,7 @@ class Network:
         shuffle: bool = True,
         threads: int | None = None,
         sample_weight: Any = None,
+        ranks: Ranks | None = None,
     ) -> History:
         """Train from the present weights and return the history.
 
@@ -394,6 +396,9 @@ class Network:
             function as a rule, take one. The same number gives the same bits.
         sample_weight : (N,), optional
             w_i of each sample, from 0 up: a batch's means (the cost, BP3, BP4) are sum w_i (...) / sum w_i.
+        ranks : Ranks, optional
+            The processes that train this network together, each on its share of every batch; every one of them calls
+            fit with the same arguments. :func:`deltarule.interop.distributed.ranks` gives them.
 
         Raises
         ------
@@ -431,6 +436,10 @@ class Network:
             checkpoint=checkpoint,
             threads=threads,
         )
+        if ranks is not None:
+            from deltarule.shared import train
+
+            return train(ranks, self, x, y, validation, settings, sample_weight)
         return Training(self, x, y, validation, settings, sample_weight).run()
 
     def save(self, path: str | Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -62,19 +63,46 @@ def where(move: Move) -> str:
     return f"{label(move)} at {move.source}" if move.source else label(move)
 
 
-def budget(rows: Sequence[Move]) -> list[str]:
-    """Along the heaviest way to the first layer: each operation's factor, and what is left."""
-    ends = [i for i, move in enumerate(rows) if move.step == "weights" and move.layer == 0] or [len(rows) - 1]
-    way = heaviest(rows, max(ends, key=lambda i: rows[i].norm_in))
-    lines, start = [], rows[way[0]].norm_in
+@dataclass(frozen=True)
+class Stage:
+    """One factor on the way down: an operation's, or what other parts add or take where they meet it.
+
+    `move` is the operation; of a meeting, the one that it comes before.
+    """
+
+    move: Move
+    meets: bool
+    gain: float
+
+
+def stages(rows: Sequence[Move]) -> list[Stage]:
+    """Along the heaviest way from the loss to the first layer: each factor; their product is the whole gain.
+
+    The way ends where the error arrives at the first layer's weights, which carry it no further. Where it becomes
+    0 the factors below have no size, and are NaN.
+    """
+    way = _way(rows)
+    found = []
     for here, after in itertools.pairwise(way):
         move = rows[here]
         part = max(out for child, out in zip(move.to, move.outs, strict=True) if child == after)
-        if move.norm_in and abs(math.log(part / move.norm_in) if part else math.inf) > 1e-3:
-            lines.append(f"{label(move)}: x{part / move.norm_in:.3g}")
-        if part and abs(math.log(rows[after].norm_in / part) if rows[after].norm_in else math.inf) > 1e-3:
-            lines.append(
-                f"  where it meets other parts, before {label(rows[after])}: x{rows[after].norm_in / part:.3g}"
-            )
-    total = rows[way[-1]].norm_in / start if start else math.nan
-    return [*lines, f"from {label(rows[way[0]])} to {label(rows[way[-1]])}: x{total:.3g}"]
+        found.append(Stage(move, False, part / move.norm_in if move.norm_in else math.nan))
+        found.append(Stage(rows[after], True, rows[after].norm_in / part if part else math.nan))
+    return found
+
+
+def _way(rows: Sequence[Move]) -> list[int]:
+    ends = [i for i, move in enumerate(rows) if move.step == "weights" and move.layer == 0] or [len(rows) - 1]
+    return heaviest(rows, max(ends, key=lambda i: rows[i].norm_in))
+
+
+def budget(rows: Sequence[Move]) -> list[str]:
+    """Along the heaviest way to the first layer: each operation's factor, and what is left."""
+    lines = []
+    for stage in stages(rows):
+        if not math.isnan(stage.gain) and abs(math.log(stage.gain) if stage.gain else math.inf) > 1e-3:
+            what = f"  where it meets other parts, before {label(stage.move)}" if stage.meets else label(stage.move)
+            lines.append(f"{what}: x{stage.gain:.3g}")
+    first, last = (rows[i] for i in (_way(rows)[0], _way(rows)[-1]))
+    total = last.norm_in / first.norm_in if first.norm_in else math.nan
+    return [*lines, f"from {label(first)} to {label(last)}: x{total:.3g}"]

@@ -37,13 +37,9 @@ class Prepared:
     """
 
     def __init__(self, recipe: Recipe, folder: Path, counts: Sequence[int]) -> None:
-        self.recipe, self.folder = recipe, folder
+        self.recipe, self.folder, self.counts = recipe, folder, list(counts)
         self._remove = weakref.finalize(self, shutil.rmtree, folder, True)
-        arrays = [
-            Samples(read_npy(folder / f"{part}-x.npy"), read_npy(folder / f"{part}-y.npy")) if count else None
-            for part, count in zip(PARTS, counts, strict=True)
-        ]
-        self._train, self.validation, self.test = arrays
+        self._train, self.validation, self.test = opened(folder, counts)
 
     @property
     def train(self) -> Samples:
@@ -66,6 +62,14 @@ class Prepared:
     def __repr__(self) -> str:
         sizes = [f"{part} {len(own.x)}" for part in PARTS if (own := getattr(self, part)) is not None]
         return f"Prepared({', '.join(sizes)} rows of {len(self.recipe.inputs)} inputs, in {self.folder})"
+
+
+def opened(folder: Path, counts: Sequence[int]) -> list[Samples | None]:
+    """The parts whose arrays are in the folder, memory-mapped; None where no row fell into one."""
+    return [
+        Samples(read_npy(folder / f"{part}-x.npy"), read_npy(folder / f"{part}-y.npy")) if count else None
+        for part, count in zip(PARTS, counts, strict=True)
+    ]
 
 
 def prepare(

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from deltarule.paths import label, shares, where
+from deltarule.paths import arriving, label, shares, where
 from deltarule.records import text_table
 
 if TYPE_CHECKING:
     from deltarule.flow import Flow, Move
+    from deltarule.verdicts import Fault
     from deltarule.watched import Watched, WatchedModel
 
 MARKS = 10
@@ -184,9 +185,39 @@ def _model_lines(flow: Flow) -> list[tuple[str, str]]:
     )
     if flow.L > 1 and math.isfinite(flow.total):
         lines.append((f"the error that arrives at layer 1 is {flow.total:.3g} times that at layer {flow.L}", ""))
-    if flow.scale != 1:
-        lines.append((f"lengths are those of the loss before the gradient scaler's factor {flow.scale:g}", ""))
-    return [*lines, *((f"not seen: {what}", "dim") for what in flow.unseen)]
+    return [*lines, *_notes(flow), *((f"not seen: {what}", "dim") for what in flow.unseen)]
+
+
+def notes(flow: Flow) -> list[str]:
+    """What its lengths are those of, where that is not plain: a loss that was scaled, or of several processes."""
+    return [text for text, _ in _notes(flow)]
+
+
+def _notes(flow: Flow) -> list[tuple[str, str]]:
+    scaled = f"lengths are those of the loss before the gradient scaler's factor {flow.scale:g}"
+    return [*([(scaled, "")] if flow.scale != 1 else []), *_rank_lines(flow)]
+
+
+def _rank_lines(flow: Flow) -> list[tuple[str, str]]:
+    """Of a model that several processes train: how far they are apart, and whose own verdict is another."""
+    if not flow.ranks:
+        return []
+    lines = [(f"lengths are those of the mean of {len(flow.ranks)} ranks' losses, over the samples of all", "")]
+    own = {rank: one for rank, one in enumerate(flow.ranks) if one is not None}
+    sizes = {rank: arriving(one.rows, 1) for rank, one in own.items()}
+    finite = {rank: size for rank, size in sizes.items() if math.isfinite(size)}
+    if flow.L and len(finite) > 1:
+        low, high = min(finite, key=finite.__getitem__), max(finite, key=finite.__getitem__)
+        ends = f"{finite[low]:.3g} (rank {low}) to {finite[high]:.3g} (rank {high})"
+        lines.append((f"at layer 1 each rank's own error is {ends}", ""))
+    for rank, one in own.items():
+        if one.verdict != flow.verdict:
+            lines.append((f"rank {rank} by itself: {'; '.join(map(_brief, one.verdicts)) or 'healthy'}", "bold"))
+    return lines
+
+
+def _brief(fault: Fault) -> str:
+    return f"{fault.word}: {fault.why}"
 
 
 def flow_text(flow: Flow, color: bool | None) -> str:

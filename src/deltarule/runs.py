@@ -27,7 +27,7 @@ from deltarule.columns import listed
 from deltarule.comparison import Comparison
 from deltarule.comparison import compare_rules as compare
 from deltarule.document import Readable
-from deltarule.errors import BadFile, BadInput, DeltaruleError, Diverged, unknown
+from deltarule.errors import BadFile, BadInput, DeltaruleError, Diverged, RankFailed, RankLost, unknown
 from deltarule.explain import explain as explain_layer
 from deltarule.flow import Flow
 from deltarule.formula import derive
@@ -37,11 +37,13 @@ from deltarule.optimizers import OPTIMIZERS, SGD, Optimizer
 from deltarule.predictions import evaluate as evaluated
 from deltarule.predictions import predict as write_predictions
 from deltarule.prepared import Prepared
+from deltarule.ranks import Ranks, together
 from deltarule.recipe import Reading, Recipe
 from deltarule.schedules import EarlyStopping
 from deltarule.settings import USUAL_OUTPUT, Settings
 from deltarule.store import load, write_whole
 from deltarule.tables import Table, is_table
+from deltarule.watched import Watched, WatchedModel
 
 NETWORK, HISTORY, SETTINGS, CHECKPOINT = "network.safetensors", "history.json", "settings.json", "checkpoint"
 RECIPE = "recipe.json"
@@ -84,20 +86,46 @@ def reading(source: str, target: str | None, **given: Any) -> Reading:
     return Reading(target, **given)
 
 
-def train(settings: Settings, folder: Path, progress: bool = True) -> Result:
-    """Train as the settings say and write the run; an unfinished run in the folder goes on."""
-    _require_same_run(folder, settings)
-    if folder.exists() and not folder.is_dir():
-        raise BadInput(f"{folder} is a file; a run is a folder")
-    optimizer = _optimizer(settings.optimizer, settings.eta)
-    if settings.reading is not None:
-        _network(settings, 1, settings.reading.task != "regression", 2)  # what cannot be is refused before the work
-    with sources.training(settings, folder, progress) as (split, recipe):
+def train(settings: Settings, folder: Path, progress: bool = True) -> Result | None:
+    """Train as the settings say and write the run; an unfinished run in the folder goes on.
+
+    Where torchrun has started several processes, the ranks, they train together. The first writes, and has the
+    result; the others return None, and raise RankFailed where the first has an error to tell.
+    """
+    from deltarule.interop import distributed
+
+    if not distributed.launched():
+        return _train(settings, folder, progress, None)
+    with distributed.ranks() as ranks:
+        try:
+            return _train(settings, folder, progress and ranks.rank == 0, ranks)
+        except (Diverged, RankLost) as error:
+            if ranks.rank:
+                raise RankFailed(str(error)) from error
+            raise
+
+
+def _train(settings: Settings, folder: Path, progress: bool, ranks: Ranks | None) -> Result | None:
+    follows = ranks is not None and ranks.rank > 0
+
+    def require_what_can_be() -> Optimizer:
+        if not follows:
+            _require_same_run(folder, settings)
+            if folder.exists() and not folder.is_dir():
+                raise BadInput(f"{folder} is a file; a run is a folder")
+        if settings.reading is not None:
+            _network(settings, 1, settings.reading.task != "regression", 2)  # before the work of reading the table
+        return _optimizer(settings.optimizer, settings.eta)
+
+    optimizer = together(ranks, require_what_can_be)
+    with sources.training(settings, folder, progress, ranks) as (split, recipe):
         if recipe is None:
             net = _network(settings, split.train.x.shape[1], True, len(set(split.train.y.tolist())))
         else:
             net = _network(settings, split.train.x.shape[1], recipe.is_classification, recipe.n_out)
-        history = _fit(net, settings, folder, split, recipe, optimizer, progress)
+        history = _fit(net, settings, folder, split, recipe, optimizer, progress, ranks)
+        if follows:
+            return None
         if recipe is not None and recipe.is_classification:
             net.classes = np.array(recipe.classes)  # trained by their numbers, they are now known by their names
         net.save(folder / NETWORK)
@@ -127,36 +155,57 @@ def _fit(
     recipe: Recipe | None,
     optimizer: Optimizer,
     progress: bool,
+    ranks: Ranks | None,
 ) -> History:
     """Train, with the settings and the recipe written before; they are taken back where nothing was trained."""
+    if ranks is not None and ranks.rank:
+        together(ranks, lambda: None)  # the first writes them
+        return _trained(net, settings, folder, split, optimizer, progress, ranks)
     written = {SETTINGS: {"program": f"deltarule {deltarule.__version__}", **asdict(settings)}}
     if recipe is not None:
         written[RECIPE] = recipe.to_dict()
     before = {name: (folder / name).read_bytes() if (folder / name).exists() else None for name in written}
-    for name, new in written.items():
-        write_whole(folder / name, json.dumps(new, indent=1).encode())
+
+    def write() -> None:
+        for name, new in written.items():
+            write_whole(folder / name, json.dumps(new, indent=1).encode())
+
+    together(ranks, write)
     try:
-        return net.fit(
-            *split.train,
-            epochs=settings.epochs,
-            batch_size=settings.batch,
-            optimizer=optimizer,
-            validation=split.validation,
-            l2=settings.l2,
-            l1=settings.l1,
-            dropout=settings.dropout,
-            rule=settings.rule,
-            watch=settings.watch,
-            schedule=settings.schedule,
-            early_stopping=EarlyStopping(settings.patience) if settings.patience else None,
-            checkpoint=folder / CHECKPOINT,
-            progress=progress,
-        )
+        return _trained(net, settings, folder, split, optimizer, progress, ranks)
     except DeltaruleError as error:
         if not (isinstance(error, Diverged) and (folder / CHECKPOINT).exists()):
             for name, content in before.items():  # nothing was trained with these settings
                 _take_back(folder / name, content)
         raise
+
+
+def _trained(
+    net: Network,
+    settings: Settings,
+    folder: Path,
+    split: data.Split | Prepared,
+    optimizer: Optimizer,
+    progress: bool,
+    ranks: Ranks | None,
+) -> History:
+    return net.fit(
+        *split.train,
+        epochs=settings.epochs,
+        batch_size=settings.batch,
+        optimizer=optimizer,
+        validation=split.validation,
+        l2=settings.l2,
+        l1=settings.l1,
+        dropout=settings.dropout,
+        rule=settings.rule,
+        watch=settings.watch,
+        schedule=settings.schedule,
+        early_stopping=EarlyStopping(settings.patience) if settings.patience else None,
+        checkpoint=folder / CHECKPOINT,
+        progress=progress,
+        ranks=ranks,
+    )
 
 
 def _optimizer(name: str, eta: float) -> Optimizer:
@@ -246,7 +295,7 @@ def recipe_of(run: Path, net: Network) -> Recipe | None:
     return recipe
 
 
-def _some(run: Path, net: Network, dataset: str | None, folder: Path | None, count: int) -> data.Samples:
+def some(run: Path, net: Network, dataset: str | None, folder: Path | None, count: int) -> data.Samples:
     """Samples to train on, of the data named or else of the run's own; of a table only the first `count`."""
     settings = settings_of(run) if run.is_dir() else None
     recipe = recipe_of(run, net)
@@ -351,15 +400,8 @@ def check(run: Path, dataset: str | None, folder: Path | None, samples: int) -> 
     if samples < 1:
         raise BadInput(f"samples is {samples}; expected 1 or more")
     net = network_of(run)
-    x, y = _some(run, net, dataset, folder, samples)
+    x, y = some(run, net, dataset, folder, samples)
     return check_backward(net, x[:samples], y[:samples])
-
-
-def flow(run: Path, dataset: str | None, folder: Path | None) -> Flow:
-    """Where the error goes in a run's network, over up to 1 000 samples of the training data."""
-    net = network_of(run)
-    x, y = _some(run, net, dataset, folder, 1000)
-    return net.backprop(x[:1000], y[:1000]).flow()
 
 
 def compare_rules(
@@ -427,7 +469,7 @@ def explain(
         net.fit(*train, epochs=5, optimizer=SGD(3.0), progress=False)
     else:
         net = network_of(run)
-        train = _some(run, net, dataset, folder, max(sample + 1, 1000))
+        train = some(run, net, dataset, folder, max(sample + 1, 1000))
     walk = explain_layer(net, *train, layer=layer, sample=sample, neuron=neuron)
     return [walk, derive(net, layer)] if symbolic else [walk]
 
@@ -471,11 +513,11 @@ def require_picture(path: Path) -> None:
     require_place(path)
 
 
-def draw(found: Flow | Comparison, path: Path) -> None:
+def draw(found: Flow | Watched | WatchedModel | Comparison, path: Path) -> None:
     """Write a record's plot to a file, in the format that its ending names."""
     require_picture(path)
     axes = found.plot()
-    (axes if isinstance(found, Flow) else axes[0]).figure.savefig(path)
+    (axes[0] if isinstance(found, Comparison) else axes).figure.savefig(path)
 
 
 def demo(say: Callable[[str], None]) -> CheckReport:

@@ -16,7 +16,8 @@ from deltarule.division import Division
 from deltarule.errors import BadInput
 from deltarule.network import Network
 from deltarule.predictions import Judge
-from deltarule.prepared import PARTS, Prepared, parts, prepared
+from deltarule.prepared import PARTS, Prepared, opened, parts, prepared
+from deltarule.ranks import Ranks, together
 from deltarule.recipe import Recipe
 from deltarule.settings import Settings
 from deltarule.tables import Table, is_table
@@ -25,23 +26,48 @@ ARRAYS = "arrays"
 
 
 @contextmanager
-def training(settings: Settings, folder: Path, progress: bool) -> Iterator[tuple[Split | Prepared, Recipe | None]]:
-    """The data to train on, in three parts, and a table's recipe; its arrays are in the run's folder meanwhile."""
+def training(
+    settings: Settings, folder: Path, progress: bool, ranks: Ranks | None = None
+) -> Iterator[tuple[Split | Prepared, Recipe | None]]:
+    """The data to train on, in three parts, and a table's recipe; its arrays are in the run's folder meanwhile.
+
+    Of several ranks the first prepares the table, and the others open its arrays.
+    """
     if settings.reading is None:
-        yield data.named(settings.dataset, settings.data, settings.dtype), None
+        yield together(ranks, lambda: data.named(settings.dataset, settings.data, settings.dtype)), None
+        return
+    if ranks is not None and ranks.rank:
+        together(ranks, lambda: None)  # while the first prepares
+        place, counts, recipe = ranks.broadcast(None)
+        yield together(ranks, lambda: Split(*_seen(place, counts))), recipe
         return
     was_there = folder.exists()
     shutil.rmtree(folder / ARRAYS, ignore_errors=True)  # those of a training that was killed
     try:
-        with prepared(
-            settings.dataset, settings.reading, settings.seed, settings.dtype, folder / ARRAYS, progress
+        reading = settings.reading
+        with together(
+            ranks,
+            lambda: prepared(settings.dataset, reading, settings.seed, settings.dtype, folder / ARRAYS, progress),
         ) as table:
+            if ranks is not None:
+                ranks.broadcast((table.folder.resolve(), table.counts, table.recipe))
+                together(ranks, lambda: None)  # until the others have opened it
             yield table, table.recipe
     finally:
         shutil.rmtree(folder / ARRAYS, ignore_errors=True)
         if not was_there:
             with suppress(OSError):
                 folder.rmdir()  # nothing was trained
+
+
+def _seen(place: Path, counts: list[int]) -> list[Any]:
+    """The arrays that another process has prepared."""
+    if not place.exists():
+        raise BadInput(
+            f"{place}, where the first rank has prepared the table, is not seen from here: with ranks on several "
+            f"machines --out must be on a disk that all of them share"
+        )
+    return opened(place, counts)
 
 
 def some(

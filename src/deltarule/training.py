@@ -196,9 +196,9 @@ class Training:
 
         net, settings, opt = self.net, self.settings, self.settings.optimizer
         N = len(self.x)
-        rows = min(settings.batch_size, N)
-        n = net.sizes
-        self.rows, part = rows, self._part(rows)
+        self.rows = min(settings.batch_size, N)
+        rows, n = self.own_rows(), net.sizes
+        part = self._part(rows)
         members = self._members(rows, part)
         if part < rows:  # as many parts for each member, and all of one size: who is done first has to wait
             part = -(-rows // (members * -(-rows // (members * part))))
@@ -241,7 +241,7 @@ class Training:
             True,
         )
         self.feedback, self.calls = feedback(net, settings.rules)
-        self.steps_an_epoch = -(-N // rows)
+        self.steps_an_epoch = -(-N // self.rows)
         seen = -(-settings.epochs * self.steps_an_epoch // settings.watch) if settings.watch else 0
         peaks = [sigma.peak or 0.0 for sigma in net.activations]
         self.watch = layout.Watch(
@@ -257,8 +257,12 @@ class Training:
         self.data = layout.Data(
             layout.readable(self.x), layout.readable(self.y.labels), layout.readable(self.y.values), self.weights
         )
-        self.shuffle = settings.shuffle and rows < N
+        self.shuffle = settings.shuffle and self.rows < N
         self._steps = 1
+
+    def own_rows(self) -> int:
+        """How many samples of a batch are computed here: all."""
+        return self.rows
 
     def _part(self, rows: int) -> int:
         """How many samples are computed at once: all of a batch, or as many as the caches hold with a small net."""
@@ -290,12 +294,11 @@ class Training:
     def run(self) -> History:
         """Train to the last epoch, or until it is over for another reason."""
         settings = self.settings
-        if settings.checkpoint is not None:
-            try:
-                checkpoint.resume(self, settings.checkpoint)
-            except DeltaruleError:
-                self.net.classes = self.classes_before
-                raise
+        try:
+            self.resume()
+        except DeltaruleError:
+            self.net.classes = self.classes_before
+            raise
         stopped = "finished"
         try:
             with (
@@ -316,6 +319,11 @@ class Training:
         best = self._take_best() if stopped != "interrupted" else None
         return self.history(stopped, best)
 
+    def resume(self) -> None:
+        """Go on from the checkpoint, if there is one."""
+        if self.settings.checkpoint is not None:
+            checkpoint.resume(self, self.settings.checkpoint)
+
     def _is_over(self) -> bool:
         stopping = self.settings.early_stopping
         return stopping is not None and bool(self.done) and stopping.is_over(self._monitored())
@@ -326,15 +334,19 @@ class Training:
         return self.validation_accuracy if by_accuracy else self.validation_cost
 
     def stepper(self, course: Any, pool: ThreadPoolExecutor) -> Callable[[int], None]:
-        """A function that goes on for so many steps of this course: one compiled call for each member of the team."""
+        """A function that goes on for so many steps of this course."""
+        return self.calls_for(pool, self.data, self.optimiser, course, self.watch, self.shuffle, self.rows)
+
+    def calls_for(
+        self, pool: ThreadPoolExecutor, data: Any, optimiser: Any, course: Any, watch: Any, shuffle: bool, rows: int
+    ) -> Callable[[int], None]:
+        """A function that takes so many steps with these records: one compiled call for each member of the team."""
         from deltarule.kernels.train import train
 
         net = self.net
-        arguments: tuple[Any, ...] = (
-            net.theta, net._layers, self.feedback, self.data, self.optimiser, course, self.watch, net.rng,
-            self.shuffle, self.rows,
-        )  # fmt: skip
-        call = partial(train, *arguments)
+        call: Callable[..., Any] = partial(
+            train, net.theta, net._layers, self.feedback, data, optimiser, course, watch, net.rng, shuffle, rows
+        )
 
         def together(count: int) -> None:
             """Every member of the team takes these steps; this thread is member 0."""
@@ -399,8 +411,7 @@ class Training:
         from deltarule.kernels.train import EPOCH
 
         if validate and self.validation is not None:
-            x, y = self.validation
-            cost, score = self.net._evaluate(x, y)
+            cost, score = self.judged(*self.validation)
             self.validation_cost.append(cost)
             self.validation_accuracy.append(score)
             self.memory.costs.append(cost)
@@ -415,6 +426,10 @@ class Training:
             self.best = self.net.theta.copy()
         if self.settings.checkpoint is not None and validate:
             checkpoint.write(self, self.settings.checkpoint)
+
+    def judged(self, x: Array, y: inputs.Targets) -> tuple[float, float]:
+        """Cost and score of the validation data."""
+        return self.net._evaluate(x, y)
 
     def _angle(self) -> tuple[float, ...]:
         """The angle between the rule's delta^l and the true one, for each hidden layer."""

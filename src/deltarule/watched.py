@@ -19,6 +19,9 @@ from deltarule.verdicts import faults
 
 Array = npt.NDArray[Any]
 
+FLOW = "flow.json"
+"""A watch's record in a folder of its own."""
+
 SHOWN = 10
 """About as many steps as the table shows."""
 
@@ -262,20 +265,38 @@ class WatchedModel(Record):
 
         return watched_html(self)
 
-    def save(self, path: str | Path) -> None:
-        """Write it as JSON, whole or not at all."""
-        path = Path(path)
+    def save(self, path: str | Path) -> Path:
+        """Write it as JSON, whole or not at all, and return where.
+
+        A path that does not end in .json, "runs/mine", is a folder, made where it is not there: the record is its
+        flow.json. `deltarule flow` reads both. Raises BadInput where the folder cannot be made.
+        """
+        path = _file(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInput(
+                f"{path.parent} cannot be made a folder ({error.strerror}); a path that ends in .json is a file"
+            ) from error
         part = path.with_name(path.name + ".part")
-        part.write_text(json.dumps(self.to_dict(), separators=(",", ":")), encoding="utf-8")
+        part.write_text(json.dumps(self.to_dict(), separators=(",", ":"), allow_nan=False), encoding="utf-8")
         part.replace(path)
+        return path
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read it back. Raises BadFile where that is no such record."""
+        """Read it back, from a file or its folder. Raises BadFile where that is no such record."""
+        path = _file(path)
         try:
-            given = json.loads(Path(path).read_text(encoding="utf-8"))
+            given = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise BadFile(f"{path} is not there") from error
         except (OSError, UnicodeDecodeError, ValueError) as error:
             raise BadFile(f"{path} is no record of a watch ({type(error).__name__}: {error})") from error
         return cls.from_dict(given)
+
+
+def _file(path: str | Path) -> Path:
+    """The record's file: the path itself, or that in the folder."""
+    path = Path(path)
+    return path if path.suffix.lower() == ".json" and not path.is_dir() else path / FLOW

@@ -1,4 +1,4 @@
-"""e^x and its kin, compiled: ln(1 + t), and the two tails of the normal distribution.
+"""e^x and its kin, compiled: logarithms, and the two tails of the normal distribution.
 
 Nothing here has a branch, a table or a call into the mathematical library, so that the compiler turns a loop
 over any of them into vector instructions. Nothing may be reassociated either: :data:`EXACT`. A NaN passes
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils
+from numba.core import cgutils, types
 from numba.extending import intrinsic, overload
 
 from deltarule.kernels.compile import jit
@@ -217,6 +217,48 @@ def _log1p(t):
         v = s * s
         s = s + s
         return s + s * v * _log_rest(v)
+
+    return value
+
+
+@intrinsic
+def _exponent_and_mantissa(typing, x):
+    """(k, m) with x = 2^k m and m from the root of 1/2 to that of 2, for a normal x > 0."""
+    def emit(context, builder, signature, args):
+        width = x.bitwidth
+        integer, number = ir.IntType(width), args[0].type
+        mantissa = integer(_NUMBERS[width][5])
+        least = integer({32: 0x3F3504F3, 64: 0x3FE6A09E667F3BCD}[width])  # the root of 1/2
+        bits = builder.bitcast(args[0], integer)
+        k = builder.ashr(builder.sub(bits, least), mantissa)
+        m = builder.bitcast(builder.sub(bits, builder.shl(k, mantissa)), number)
+        return context.make_tuple(builder, signature.return_type, (builder.sitofp(k, number), m))
+
+    return types.UniTuple(x, 2)(x), emit
+
+
+def ln(x: Any) -> Any:
+    """ln x = k ln 2 + 2 atanh((m - 1) / (m + 1)) with x = 2^k m. Error: 2 units. Below 0 it is NaN, at 0 -infinity."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(ln, jit_options=EXACT)
+def _ln(x):
+    kind = KINDS[x.bitwidth]
+    one, zero, infinity = kind(1), kind(0), kind(np.inf)
+    least, lift, lifted = kind(np.finfo(kind).tiny), kind(LIFT[x.bitwidth]), kind(np.log2(LIFT[x.bitwidth]))
+    ln2, ln2_rest = map(kind, _NUMBERS[x.bitwidth][2:4])
+
+    def value(x):
+        subnormal = x < least
+        k, m = _exponent_and_mantissa(x * lift if subnormal else x)
+        k = k - lifted if subnormal else k
+        s = (m - one) / (m + one)
+        v = s * s
+        s = s + s
+        found = k * ln2 + (s + (s * v * _log_rest(v) + k * ln2_rest))
+        found = found if x > zero else (-infinity if x == zero else x - x if x != x else infinity - infinity)
+        return x if x == infinity else found
 
     return value
 

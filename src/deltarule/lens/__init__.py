@@ -16,9 +16,11 @@ except ImportError as error:
     raise MissingExtra('the lens needs PyTorch: pip install "deltarule[torch]"') from error
 
 from deltarule.lens.loggers import lightning_callback, scalars, to_tensorboard, transformers_callback
+from deltarule.lens.ranks import NotGathered
 from deltarule.lens.watch import NothingSeen, Watch, watch
 
 __all__ = [
+    "NotGathered",
     "NothingSeen",
     "Watch",
     "lightning_callback",

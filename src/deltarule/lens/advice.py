@@ -53,6 +53,14 @@ def not_finite(move: Move) -> str:
     return "find the value at which its slope has no size, and keep it out of the operation's input"
 
 
+def overscaled(scale: float) -> str:
+    """For an error that was finite until a gradient scaler's factor was on it."""
+    return (
+        f"nothing, if it is rare: the gradient scaler's factor {scale:g} was too large, it skips this step and "
+        "lowers the factor; if it goes on while that falls, the model's own error grows: look at the largest gains"
+    )
+
+
 def zero(move: Move) -> str:
     """For an operation that leaves nothing."""
     if move.step == "weights":

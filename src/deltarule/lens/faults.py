@@ -59,6 +59,8 @@ class Lack:
         The value that the backward pass began at.
     blocks : tuple of (path, kind)
         The modules that have sisters of their kind.
+    scale : float
+        What a gradient scaler multiplied the loss by.
     """
 
     missing: tuple[str, ...] = ()
@@ -67,6 +69,7 @@ class Lack:
     called: frozenset[str] | None = None
     loss: float = 0.0
     blocks: tuple[tuple[str, str], ...] = ()
+    scale: float = 1.0
 
 
 def judge(rows: Sequence[Move], lack: Lack) -> tuple[Fault, ...]:
@@ -114,7 +117,9 @@ def _not_finite(rows: Sequence[Move], lack: Lack) -> Fault | None:
             return _fault("exploding", move, f"the error is {kind} where it arrives at {where(move)}", advice.FORWARD)
         why = f"the error becomes {kind} at {where(move)}; what came in was {move.norm_in:.3g} long"
         why += ", and the loss is finite"
-        return _fault("exploding", move, why, advice.not_finite(move))
+        overscaled = lack.scale > 1 and move.op not in advice.SINGULAR
+        what = advice.overscaled(lack.scale) if overscaled else advice.not_finite(move)
+        return _fault("exploding", move, why, what)
     return None
 
 

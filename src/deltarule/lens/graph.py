@@ -163,7 +163,7 @@ class Plan:
     taps: list[Tap]
     blank: list[Any]
     row_of: dict[int, int]
-    reached: set[str]
+    reached: set[str] = field(default_factory=set)
     seen: bool = False
     notes: list[str] = field(default_factory=list)
     trainable: list[str] = field(default_factory=list)
@@ -196,8 +196,11 @@ def order(graph: Graph) -> list[int]:
     return done
 
 
-def plan(graph: Graph, names: dict[int, str]) -> Plan:
-    """Work out the rows of a graph and the fewest measurements that give them."""
+def plan(graph: Graph, names: dict[int, str], pieces: dict[str, tuple[str, ...]]) -> Plan:
+    """Work out the rows of a graph and the fewest measurements that give them.
+
+    `pieces` are the names of the parameters that a split takes out of a flat one, by the name of that.
+    """
     ordered = order(graph)
     leaf = [hasattr(node, "variable") for node in graph.nodes]
     owned = [names.get(id(node.variable)) if leaf[i] else None for i, node in enumerate(graph.nodes)]
@@ -209,13 +212,28 @@ def plan(graph: Graph, names: dict[int, str]) -> Plan:
             alone[i], carried[i] = owned[i] is not None, [owned[i]] if owned[i] is not None else []  # type: ignore[list-item]
             continue
         below = [edge[0] for edge in graph.edges[i] if edge is not None]
-        parameters = [name for child in below if alone[child] for name in carried[child]]
+        ways = [edge for edge in graph.edges[i] if edge is not None and alone[edge[0]]]
+        parameters = []
+        for child, slot in ways:
+            piece = _piece(graph.nodes[child], carried[child], slot, pieces)
+            parameters += carried[child] if piece is None else [piece]
         kinds[i] = operations.kind(graph.nodes[i].name(), bool(parameters))
         carried[i] = parameters
         makes_activations = kinds[i][1] in ("weights", "normalisation", "compiled") or not below
         alone[i] = not makes_activations and all(alone[child] for child in below)
+    reached = {name for name in graph.parameters if name not in pieces}
+    reached.update(name for names in carried for name in names if name not in pieces)
     shown = [i for i in ordered if not leaf[i] and not (alone[i] and kinds[i][1] == "shape" and i >= 1)]
-    return _planned(graph, shown, leaf, owned, carried, alone, kinds)
+    planned = _planned(graph, shown, leaf, owned, carried, alone, kinds)
+    planned.reached = reached
+    return planned
+
+
+def _piece(node: Node, names: list[str], slot: int, pieces: dict[str, tuple[str, ...]]) -> str | None:
+    """The parameter that this output of a flat parameter's split is; None where the node is no such split."""
+    if len(names) != 1 or names[0] not in pieces or "Split" not in node.name():
+        return None
+    return pieces[names[0]][slot] if slot < len(pieces[names[0]]) else ""
 
 
 def _planned(
@@ -296,7 +314,7 @@ def _planned(
     for row in rows:
         for share in row.shares:
             blank[share] = math.nan
-    return Plan(rows, used, blank, row_of, graph.parameters, hosts=hosts)
+    return Plan(rows, used, blank, row_of, hosts=hosts)
 
 
 def _channel(rows: Sequence[Row], row: Row, node: Node) -> int:

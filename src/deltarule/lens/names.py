@@ -22,24 +22,15 @@ from torch import nn
 from torch.nn.modules import module as hooks
 
 from deltarule.lens.graph import LEAF, Graph, Plan, Row
+from deltarule.lens.shards import clean
 
 MOST = 200_000
 """As many calls of modules as are remembered between two backward passes."""
 
 _FRAME = re.compile(r'\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<where>\S+)(?:\n\s*(?P<code>[^\n]*))?')
 _LIBRARIES = tuple(str(Path(module.__file__).parent) for module in (torch,) if module.__file__)
-_COMPILED = "_orig_mod"
 _NO_MATTER = r"Using `torch.compile\(module\)` when there are global hooks"
 """A warning that a compiled module gives where there are hooks such as ours; ours take no notice of it."""
-
-
-def clean(path: str) -> str:
-    """A path without what torch.compile, or a wrapper for several processes, puts into it.
-
-    >>> clean("_orig_mod.layers.0"), clean("module.layers.0")
-    ('layers.0', 'module.layers.0')
-    """
-    return ".".join(part for part in path.split(".") if part != _COMPILED)
 
 
 def paths(model: nn.Module) -> dict[int, str]:
@@ -47,14 +38,6 @@ def paths(model: nn.Module) -> dict[int, str]:
     found: dict[int, str] = {}
     for path, module in model.named_modules():
         found.setdefault(id(module), clean(path))
-    return found
-
-
-def parameters(model: nn.Module) -> dict[int, str]:
-    """The name of every parameter, by its id; the first where it is shared."""
-    found: dict[int, str] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        found.setdefault(id(parameter), clean(name))
     return found
 
 

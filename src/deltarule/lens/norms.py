@@ -39,11 +39,11 @@ def length(values: Tensor) -> Number:
         values = values.detach()
     if values.is_sparse:
         values = values.coalesce().values()
-    if values.device.type != "cpu":
+    if not values.is_cpu:
         return _length_there(values)
     if values.dtype is torch.float32 and values.is_contiguous():
         flat = values.view(-1)
-        quick = math.sqrt(torch.dot(flat, flat).item())  # faster than a norm, and on all cores where it is large
+        quick = math.sqrt(torch.dot(flat, flat).item())  # faster than a norm
     elif values.dtype in (torch.float32, torch.float64):
         quick = float(torch.linalg.vector_norm(values))
     else:
@@ -121,17 +121,20 @@ def flat_rows(before: Tensor, after: Tensor, dim: int, share: float) -> Number:
 
 def dead_share(before: Tensor, after: Tensor, channel: int) -> Number:
     """The share of neurons, along dimension `channel`, that let nothing through for any sample; of those reached."""
-    others = [d for d in range(after.dim()) if d != channel % after.dim()]
-    dead = _silent(after.detach(), others)
-    if dead.device.type == "cpu" and not dead.any():
+    if after.device.type != "cpu":
+        dead, reached = ~_speak(after.detach(), channel), _speak(before.detach(), channel)
+        return (dead & reached).sum() / reached.sum()
+    speak = _speak(after.detach(), channel)
+    if speak.all():
         return 0.0
-    reached = ~_silent(before.detach(), others)
-    return _number((dead & reached).sum() / reached.sum())
+    reached = _speak(before.detach(), channel)
+    return (int(reached.sum()) - int((reached & speak).sum())) / int(reached.sum())
 
 
-def _silent(values: Tensor, others: list[int]) -> Tensor:
-    """Which neurons have 0 for every sample."""
-    return (values.amax(others) == 0) & (values.amin(others) == 0)
+def _speak(values: Tensor, channel: int) -> Tensor:
+    """Which neurons have something other than 0 for some sample."""
+    others = [d for d in range(values.dim()) if d != channel % values.dim()]
+    return torch.logical_or(values.amin(others), values.amax(others))
 
 
 def tiny_share(values: Tensor) -> Number:

@@ -89,6 +89,7 @@ SHAPES = {
     *KEEPS,
     *("Expand", "Cat", "Stack", "Split", "SplitWithSizes", "UnsafeSplit", "UnsafeSplitWithSizes", "Unbind", "Chunk"),
     *("ToCopy", "AsStrided", "Index", "IndexSelect", "Gather", "ConstantPadNd", "Repeat", "CopySlices", "Copy"),
+    "RegisterPostBackwardFunction",  # fully_shard's, where a module's inputs enter it
     *("CopyBackwards", "ReflectionPad1D", "ReflectionPad2D", "ReplicationPad1D", "ReplicationPad2D", "PixelShuffle"),
 }
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Callable, MutableSequence, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from deltarule.flow import Flow, Move
@@ -25,6 +25,15 @@ FEWEST = 64
 """Of fewer samples (and positions) it is not said which neurons are dead: most of a healthy layer can be silent."""
 
 Figures = MutableSequence[norms.Number | None]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A pass as it can be sent to another process: its number, its flow, and what that was judged by."""
+
+    number: int
+    flow: Flow
+    lack: Lack
 
 
 class Pass:
@@ -149,6 +158,10 @@ class Pass:
 
     def flow(self) -> Flow:
         """The record of this pass, with its verdicts."""
+        return self.seen().flow
+
+    def seen(self) -> Seen:
+        """The same with what it was judged by, to be judged again beside that of other processes."""
         plan = self.plan
         figures = self._read()
         scale = figures.pop()
@@ -162,9 +175,10 @@ class Pass:
             called=plan.called,
             loss=loss,
             blocks=tuple(plan.blocks),
+            scale=scale,
         )
         unseen = tuple(dict.fromkeys([*_unseen(plan, rows), *sorted(self._troubles())]))
-        return Flow(tuple(rows), 0, (), judge(rows, lack), unseen, scale)
+        return Seen(self.number, Flow(tuple(rows), 0, (), judge(rows, lack), unseen, scale), lack)
 
     def _all(self) -> list[Pass]:
         return [self, *(one for _, inner in self.inner for one in inner._all())]
@@ -177,7 +191,7 @@ class Pass:
 
     def _read(self) -> list[Any]:
         """All figures as numbers, None where nothing was measured; then the loss, then the scale."""
-        scale = self.scale[1].double() if self.scale is not None else 1.0
+        scale: norms.Number = self.scale[1] if self.scale is not None else 1.0
         self.figures = list(self.figures)
         if self.counted is not None:
             for row in self.plan.rows:
@@ -215,7 +229,7 @@ class Pass:
                     layer=0,
                     step="parameter" if row.aside else row.step,
                     norm_in=float(figures[row.arrives] or 0.0) / inward,
-                    norm_out=_longest(outs or [part for _, part in kept]),
+                    norm_out=longest(outs or [part for _, part in kept]),
                     saturated=saturated,
                     dead=dead,
                     name=row.name,
@@ -275,7 +289,7 @@ def spliced(outer: Sequence[Move], at: int, inner: Sequence[Move]) -> list[Move]
             **vars(host),
             "to": tuple(at + 1 + head for head in heads),
             "outs": tuple(inner[head].norm_in for head in heads),
-            "norm_out": _longest([inner[head].norm_in for head in heads]),
+            "norm_out": longest([inner[head].norm_in for head in heads]),
         }
     )
     within = [_moved(move, lambda child: child + at + 1 if child >= 0 else exits) for move in inner]
@@ -302,7 +316,7 @@ def numbered(rows: Sequence[Move]) -> list[Move]:
     return [Move(**{**vars(move), "layer": layer}) for move, layer in zip(rows, layers, strict=True)]
 
 
-def _longest(parts: Sequence[float]) -> float:
+def longest(parts: Sequence[float]) -> float:
     """The largest, or one that is no number; NaN without any, for then the error ends."""
     return math.nan if not parts or any(math.isnan(part) for part in parts) else max(parts)
 
@@ -322,7 +336,7 @@ def _unseen(plan: Plan, rows: Sequence[Move]) -> list[str]:
     if not plan.seen:
         notes.append(
             "the lines of the code, and the modules of operations without parameters: the forward pass ran before "
-            "the watch began; run it inside the `with` once"
+            "the watch began, or had a new form; run it inside the `with` once more"
         )
     for move in rows:
         if move.step == "compiled":
@@ -341,6 +355,4 @@ def value(root: Any) -> norms.Number:
     """The loss itself, or 0 where the pass begins at no single number."""
     if not isinstance(root, Tensor) or root.numel() != 1 or root.is_complex():
         return 0.0
-    with torch.no_grad():
-        found = root.detach().reshape(()).double() if root.device.type != "mps" else root.detach().reshape(())
-    return float(found) if found.device.type == "cpu" else found
+    return float(root.item()) if root.is_cpu else root.detach().clone()

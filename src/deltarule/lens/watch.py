@@ -19,22 +19,26 @@ from torch import nn
 
 from deltarule.errors import BadInput, DeltaruleError, is_count, require
 from deltarule.flow import Flow, Move
-from deltarule.lens import engine, names
+from deltarule.lens import engine, names, ranks
 from deltarule.lens.graph import Graph, Plan, plan, walk
-from deltarule.lens.passes import Pass, value
+from deltarule.lens.passes import Pass, Seen, value
+from deltarule.lens.shards import Parameters, clean, kind, parameters, unwrapped
 from deltarule.verdicts import Fault
 from deltarule.watched import WatchedModel
 
 FORMS = 32
 """As many forms of graph are remembered for a model."""
 
-COUNTED = 8
+COUNTED = 16
 """Shares of flat and dead units are counted at passes at least so far apart, and stand in between; lengths are taken
 in each."""
 
 TRIES = 8
 """For as many new forms of graph the forward pass is listened to; a model whose form goes on changing would pay
 for it in each step."""
+
+VAIN = 50
+"""For as many passes it is listened to in vain, as of a model that torch.compile or torch.jit.script runs whole."""
 
 
 class NothingSeen(DeltaruleError, RuntimeError):
@@ -47,7 +51,8 @@ def watch(model: nn.Module, every: int = 1) -> Watch:
     Parameters
     ----------
     model : torch.nn.Module
-        It is neither changed nor written on, and its gradients are the same bits.
+        It is neither changed nor written on, and its gradients are the same bits. DistributedDataParallel and both
+        kinds of FSDP may be around it, or around its parts: names are those of the modules inside.
     every : int
         Each so many-th backward pass is recorded, the first among them.
 
@@ -81,7 +86,7 @@ def watch(model: nn.Module, every: int = 1) -> Watch:
             "torch.nn.ModuleList and watch that"
         )
     require("every", every, is_count(every), "a whole number from 1 up: each so many-th backward pass is recorded")
-    return Watch(model, every)
+    return Watch(unwrapped(model), every)
 
 
 class Memory:
@@ -90,12 +95,13 @@ class Memory:
     def __init__(self) -> None:
         self.plans: dict[Any, Plan] = {}
         self.tries = 0
+        self.vain = 0
 
     @property
     def curious(self) -> bool:
         """Whether to listen to a forward pass: while some form has no names, but not for ever."""
         unnamed = not self.plans or any(not one.seen for one in self.plans.values())
-        return unnamed and self.tries < TRIES
+        return unnamed and self.tries < TRIES and self.vain < VAIN
 
     def keep(self, form: Any, known: Plan) -> None:
         """Remember a plan, and forget the oldest of too many."""
@@ -120,7 +126,7 @@ class Watch:
         self._flows: dict[int, Flow] = {}
         self._memory = _memory.setdefault(model, Memory())
         self._forward = names.Forward()
-        self._parameters: dict[int, str] = {}
+        self._parameters = Parameters()
         self._count = 0
         self._due = 1
         self._strangers = 0
@@ -133,7 +139,7 @@ class Watch:
         if self._open:
             raise BadInput("this watch is open already; leave its `with` first, or make another: watch(model)")
         self._open = True
-        self._parameters = names.parameters(self.model)
+        self._parameters = parameters(self.model)
         try:
             engine.join(self)
             self._listen()
@@ -176,7 +182,7 @@ class Watch:
         if self._count < self._due:
             self._listen_on()
             return None
-        graph = walk(_nodes(roots), self._parameters)
+        graph = self._walked(roots)
         if not graph.parameters:
             self._strangers += 1
             self._listen_on()
@@ -193,6 +199,12 @@ class Watch:
         self._running.append(seen)
         return self._closed
 
+    def _walked(self, roots: Sequence[Any]) -> Graph:
+        """The graph below, with the model's parameters as they are now."""
+        if self._parameters.growing:
+            self._parameters = parameters(self.model)
+        return walk(_nodes(roots), self._parameters.names)
+
     def _listen_on(self) -> None:
         """After a pass that was not recorded: the next forward pass may be the one whose names are wanted."""
         if self._forward.on:
@@ -206,6 +218,7 @@ class Watch:
         self._passes.append(seen)
         if self._forward.on or not seen.plan.seen:
             self._memory.tries += self._forward.heard
+            self._memory.vain += self._forward.on and not self._forward.heard
             self._listen()
 
     def _within(self, roots: Sequence[Any]) -> Callable[[], None] | None:
@@ -214,7 +227,7 @@ class Watch:
         host = outer.nodes.get(torch._C._current_autograd_node())
         if host is None:
             return None  # it runs beside ours, in another thread
-        graph = walk(_nodes(roots), self._parameters)
+        graph = self._walked(roots)
         inner = Pass(graph, self._plan(graph), self._count)
         outer.inner += ((host, inner),)
         self._running.append(inner)
@@ -229,12 +242,10 @@ class Watch:
         known = self._memory.plans.get(graph.form)
         heard = self._forward.heard
         if known is None or (heard and not known.seen):
-            self._parameters = names.parameters(self.model)
-            known = plan(graph, self._parameters)
+            self._parameters = parameters(self.model)
+            known = plan(graph, self._parameters.names, self._parameters.pieces)
             names.give(known, graph, self._forward if heard else None)
-            parameters = [(names.clean(name), one) for name, one in self.model.named_parameters()]
-            known.trainable = [name for name, one in parameters if one.requires_grad]
-            known.frozen = [name for name, one in parameters if not one.requires_grad]
+            known.trainable, known.frozen = self._parameters.trainable, self._parameters.frozen
             known.blocks = _sisters(self.model)
             known.called = frozenset(self._forward.called) if heard else None
             if self._forward.elsewhere:
@@ -314,9 +325,63 @@ class Watch:
         """All that was seen, as a frozen record; see :class:`deltarule.watched.WatchedModel`."""
         return WatchedModel(self.steps, self.every, self.flows)
 
-    def save(self, path: str | Path) -> None:
-        """Write the record to a file that :meth:`WatchedModel.load <deltarule.watched.WatchedModel.load>` reads."""
-        self.record().save(path)
+    def gather(self, group: Any = None, timeout: float = 60.0) -> Flow:
+        """The last pass of all processes that train the model together, under DistributedDataParallel or FSDP.
+
+        Each process watches its own samples. This is the error of what they train on, the mean C of the ranks'
+        losses C_r: |dC/da| = sqrt(sum_r |dC_r/da_r|^2) / R. With losses that are means over equally many samples it
+        is what one process would measure with all of them in its batch. The verdicts are on these figures; what is
+        NaN or infinite names its ranks, and `.ranks` has the flow of each with its own verdict. A share of dead
+        neurons is the smallest of the ranks', for what is dead is so for every sample: the true one is no larger.
+
+        Every rank of the group must call it, after the same step, and gets the same flow. Without torch.distributed
+        it is the process's own flow, so that a script need not ask how it was started.
+
+        Parameters
+        ----------
+        group : torch.distributed.ProcessGroup, optional
+            All processes, if not given.
+        timeout : float
+            Seconds to wait for the others.
+
+        Raises
+        ------
+        NotGathered
+            Where not all ranks came; the training can go on.
+        NothingSeen
+            Where none has recorded a pass.
+        """
+        last = self._passes[-1].seen() if self._passes else None
+        by_rank = ranks.everyones(last, group, timeout)
+        return self._together(by_rank)
+
+    def gather_record(self, group: Any = None, timeout: float = 60.0) -> WatchedModel:
+        """All passes as :meth:`gather` gives the last one: the record to be saved by one of the ranks.
+
+        >>> import torch
+        >>> model = torch.nn.Linear(8, 2)
+        >>> with watch(model) as flow:
+        ...     model(torch.randn(64, 8)).square().mean().backward()
+        >>> len(flow.gather_record())             # every rank calls it; then, on rank 0, .save("runs/mine")
+        1
+        """
+        by_rank = ranks.everyones({one.number: one.seen() for one in self._passes}, group, timeout)
+        steps = sorted(set().union(*by_rank.values()))
+        flows = [self._together({rank: seen.get(step) for rank, seen in by_rank.items()}) for step in steps]
+        return WatchedModel(tuple(steps), self.every, tuple(flows))
+
+    def _together(self, by_rank: dict[int, Seen | None]) -> Flow:
+        if all(seen is None for seen in by_rank.values()):
+            raise NothingSeen(self._nothing())
+        only = next(iter(by_rank.values())) if len(by_rank) == 1 else None
+        return only.flow if only is not None else ranks.together(by_rank)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the record to a file, or a folder of its own; `deltarule flow PATH` and WatchedModel.load read it.
+
+        See :meth:`deltarule.watched.WatchedModel.save`.
+        """
+        return self.record().save(path)
 
     def __iter__(self) -> Iterator[Flow]:
         return (self.at(i) for i in range(len(self)))
@@ -342,10 +407,6 @@ def _nodes(roots: Sequence[Any]) -> list[Any]:
 
 def _sisters(model: nn.Module) -> list[tuple[str, str]]:
     """The modules of which there are several of a kind, with parts of their own."""
-    kinds = [
-        (names.clean(path), type(module).__name__)
-        for path, module in model.named_modules()
-        if len(list(module.children()))
-    ]
-    many = Counter(kind for _, kind in kinds)
-    return [(path, kind) for path, kind in kinds if path and many[kind] > 1]
+    kinds = {clean(path): kind(module) for path, module in model.named_modules() if len(list(module.children()))}
+    many = Counter(kinds.values())
+    return [(path, own) for path, own in kinds.items() if path and many[own] > 1]
