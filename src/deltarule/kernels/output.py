@@ -175,21 +175,21 @@ def _from_weighted_inputs(z, y, start, width):
 
 
 @jit
-def _add_squares(d, scale, value, width):
-    """value = scale times the sum of the squares of each row of d."""
-    zero = d.dtype.type(0)
+def _add_up(C, value, width):
+    """value = the sum of each row of C."""
+    zero = C.dtype.type(0)
     if width <= NARROW:
         for i in range(value.size):
             value[i] = zero
         for j in range(width):
             for i in range(value.size):
-                value[i] += scale * d[i * width + j] * d[i * width + j]
+                value[i] += C[i * width + j]
         return
     for i in range(value.size):
-        C = zero
+        total = zero
         for j in range(i * width, (i + 1) * width):
-            C += d[j] * d[j]
-        value[i] = scale * C
+            total += C[j]
+        value[i] = total
 
 
 @jit
@@ -210,23 +210,11 @@ def output_error(cost, own, bounds, sigma, z, a, slope, y, moved, delta, value, 
     """
     least, most = bounds[0], bounds[1]
     zero = z.dtype.type(0)
-    if cost == QUADRATIC and sigma != SOFTMAX:  # as below, without a branch for each output
-        half = z.dtype.type(0.5)
-        for j in range(z.size):
-            d = a[j] - y[j]
-            moved[j] = d
-            delta[j] = d * slope[j]  # BP1
-        _add_squares(moved, half, value, width)
-        return
     if cost == CROSS_ENTROPY and sigma == SIGMOID:
         for j in range(z.size):  # delta holds the cost of each output until they are added up
             C = (zero if z[j] < zero else z[j]) - y[j] * z[j] + log1p(exp(-abs(z[j])))
             delta[j] = _bounded(C, least, most)
-        for i in range(value.size):
-            C = zero
-            for j in range(i * width, (i + 1) * width):
-                C += delta[j]
-            value[i] = C
+        _add_up(delta, value, width)
         for j in range(z.size):
             delta[j] = a[j] - y[j]  # BP1
             # 1 - a has lost what the slope still knows; where both are exactly 0, a is y, and 0 or 1
@@ -236,32 +224,31 @@ def output_error(cost, own, bounds, sigma, z, a, slope, y, moved, delta, value, 
     if cost == OWN:
         _call(own, a, y, moved, value, width)
     else:
-        _each(cost, a, y, delta, moved)  # delta holds the cost of each output, as above
-    for i in range(value.size):
-        start = i * width
-        C = value[i] if cost == OWN else zero
-        if cost != OWN:
-            for j in range(start, start + width):
-                C += delta[j]
-        if sigma == SOFTMAX and cost == LOG_LIKELIHOOD:
-            if not C < NEAR_ZERO:
-                C = _from_weighted_inputs(z, y, start, width)
-            all_targets = _sum_of_targets(y, start, width)
-            for j in range(start, start + width):
-                delta[j] = a[j] * all_targets - y[j]  # BP1
-            C = _bounded(C, least, most)
-        elif sigma == EXP and cost in (POISSON, DEVIANCE):
-            C = zero
-            for j in range(start, start + width):
-                C += a[j] - y[j] * z[j] + (_times_log(y[j], y[j]) - y[j] if cost == DEVIANCE else zero)
-                delta[j] = a[j] - y[j]  # BP1
-        elif sigma == SOFTMAX:
-            shared = zero
-            for j in range(start, start + width):
-                shared += a[j] * moved[j]
-            for j in range(start, start + width):
-                delta[j] = a[j] * (moved[j] - shared)  # BP1
-        else:
-            for j in range(start, start + width):
-                delta[j] = moved[j] * slope[j]  # BP1
-        value[i] = C
+        _each(cost, a, y, delta, moved)  # as above
+        if sigma == EXP and cost in (POISSON, DEVIANCE):
+            for j in range(z.size):
+                delta[j] = a[j] - y[j] * z[j] + (_times_log(y[j], y[j]) - y[j] if cost == DEVIANCE else zero)
+        _add_up(delta, value, width)
+    if sigma == EXP and cost in (POISSON, DEVIANCE):
+        for j in range(z.size):
+            delta[j] = a[j] - y[j]  # BP1
+    elif sigma != SOFTMAX:
+        for j in range(z.size):
+            delta[j] = moved[j] * slope[j]  # BP1
+    else:
+        for i in range(value.size):
+            start = i * width
+            if cost == LOG_LIKELIHOOD:
+                C = value[i]
+                if not C < NEAR_ZERO:
+                    C = _from_weighted_inputs(z, y, start, width)
+                value[i] = _bounded(C, least, most)
+                all_targets = _sum_of_targets(y, start, width)
+                for j in range(start, start + width):
+                    delta[j] = a[j] * all_targets - y[j]  # BP1
+            else:
+                shared = zero
+                for j in range(start, start + width):
+                    shared += a[j] * moved[j]
+                for j in range(start, start + width):
+                    delta[j] = a[j] * (moved[j] - shared)  # BP1
