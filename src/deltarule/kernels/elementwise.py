@@ -253,7 +253,7 @@ def _call(typing, address, z, a, slope):
 
 @jit
 def activate(code, pair, z, a, slope, width):
-    """a = sigma(z) and slope = sigma'(z) over flat buffers whose rows are `width` long; without a slope if it is None."""
+    """a = sigma(z) and slope = sigma'(z) over flat buffers whose rows are `width` long; no slope if it is None."""
     kind = z.dtype.type
     if code == SIGMOID:
         sigmoid(z, a, slope)

@@ -67,8 +67,12 @@ END = {32: 15.0, 64: 39.0}
 """From here on the normal density is 0."""
 
 
-def _polynomial(coefficients: dict[int, tuple[float, ...]]) -> Any:
-    """The compiled function (c0 + c1 x) + x^2 ((c2 + c3 x) + x^2 ...): Horner's rule by twos, whose pairs do not wait."""
+def _polynomial(coefficients: dict[int, tuple[float, ...]], by: int) -> Any:
+    """The compiled polynomial c0 + c1 x + .. by Horner's rule.
+
+    By 1, each step waits for the one before, and little is lost; by 2, it goes in powers of x^2, whose coefficients
+    c0 + c1 x, c2 + c3 x, .. do not wait for each other.
+    """
 
     @intrinsic
     def value(typing, x):
@@ -77,11 +81,13 @@ def _polynomial(coefficients: dict[int, tuple[float, ...]]) -> Any:
                 return builder.fadd(builder.fmul(x, y, flags=("contract",)), z, flags=("contract",))
 
             c = [args[0].type(number) for number in coefficients[x.bitwidth]]
-            pairs = [fma(args[0], c[i + 1], c[i]) if i + 1 < len(c) else c[i] for i in range(0, len(c), 2)]
-            square = builder.fmul(args[0], args[0])
-            *rest, total = pairs
-            for pair in reversed(rest):
-                total = fma(square, total, pair)
+            power = args[0]
+            if by == 2:
+                c = [fma(power, c[i + 1], c[i]) if i + 1 < len(c) else c[i] for i in range(0, len(c), 2)]
+                power = builder.fmul(power, power)
+            *rest, total = c
+            for coefficient in reversed(rest):
+                total = fma(power, total, coefficient)
             return total
 
         return x(x), emit
@@ -89,8 +95,8 @@ def _polynomial(coefficients: dict[int, tuple[float, ...]]) -> Any:
     return value
 
 
-_exp_rest, _log_rest = _polynomial(EXP), _polynomial(LOG)
-_mills_above, _mills_below = _polynomial(MILLS_ABOVE), _polynomial(MILLS_BELOW)
+_exp_rest, _log_rest = _polynomial(EXP, 2), _polynomial(LOG, 2)
+_mills_above, _mills_below = _polynomial(MILLS_ABOVE, 1), _polynomial(MILLS_BELOW, 1)
 
 
 @intrinsic
@@ -224,6 +230,7 @@ def _log1p(t):
 @intrinsic
 def _exponent_and_mantissa(typing, x):
     """(k, m) with x = 2^k m and m from the root of 1/2 to that of 2, for a normal x > 0."""
+
     def emit(context, builder, signature, args):
         width = x.bitwidth
         integer, number = ir.IntType(width), args[0].type
@@ -238,7 +245,7 @@ def _exponent_and_mantissa(typing, x):
 
 
 def ln(x: Any) -> Any:
-    """ln x = k ln 2 + 2 atanh((m - 1) / (m + 1)) with x = 2^k m. Error: 2 units. Below 0 it is NaN, at 0 -infinity."""
+    """ln x = k ln 2 + 2 atanh((m - 1) / (m + 1)) with x = 2^k m. Error: 2 units. NaN below 0, -infinity at 0."""
     raise NotImplementedError("compiled code only")
 
 

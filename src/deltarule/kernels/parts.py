@@ -1,6 +1,7 @@
 """A call whose work is in parts: the threads that make it each take the next part, until none is left.
 
-Whoever comes late finds less to do, and whoever is alone does all of it: nobody waits for a thread that has not begun.
+Whoever comes late finds less to do, and whoever is alone does all of it: nobody waits for one that has not
+begun.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from deltarule.kernels.compile import jit
 from deltarule.kernels.team import SPINS, add, nap, read
 
 TAKEN, DONE, BAD = 0, 8, 16
-"""Where in the state it is counted how many parts were taken and how many are done, and noted that one was bad; each
-on a cache line of its own."""
+"""Where in the state the parts that were taken are counted, those that are done, and whether one was bad; each on a
+cache line of its own."""
 
 
 def state() -> npt.NDArray[np.int64]:

@@ -7,8 +7,8 @@ import numpy as np
 from deltarule.kernels.compile import entry, jit
 from deltarule.kernels.elementwise import activate
 from deltarule.kernels.feedback import carry, refresh
-from deltarule.kernels.lengths import length, through_activation
 from deltarule.kernels.layout import NARROW
+from deltarule.kernels.lengths import length, through_activation
 from deltarule.kernels.output import output_error
 from deltarule.kernels.products import column_sums, through_weights, weight_gradient, weighted_input
 from deltarule.kernels.stretch import stretch

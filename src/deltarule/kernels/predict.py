@@ -112,7 +112,8 @@ def _costs(theta, table, cost, own_cost, bounds, x, labels, targets, out, value,
     first += PACKED
     a = stretch(room, first, first + count)
     z, slope = stretch(room, first + count, first + 2 * count), stretch(room, first + 2 * count, first + 3 * count)
-    coded, moved = stretch(room, first + 3 * count, first + 4 * count), stretch(room, first + 4 * count, first + 5 * count)
+    coded = stretch(room, first + 3 * count, first + 4 * count)
+    moved = stretch(room, first + 4 * count, first + 5 * count)
     delta = stretch(room, first + 5 * count, first + 6 * count)
     L = table.shape[1] - 1
     n_in, n_out = table[SIZES, 0], table[SIZES, L]
