@@ -51,9 +51,8 @@ def _sigmoid_exact(z):
     C, zero = KINDS[z.bitwidth](LIFT[z.bitwidth]), KINDS[z.bitwidth](0)
 
     def pair(z):
-        _, s, t, r, rest, g = logistic(-abs(z))
-        r = r + rest
-        return (r * C if z >= zero else t * r), g * (s * C)
+        _, s, t, _, _, p, g = logistic(-abs(z))
+        return (p * C if z >= zero else t * p), g * (s * C)
 
     return pair
 
@@ -77,7 +76,7 @@ def _tanh_exact(z):
     C, four = KINDS[z.bitwidth](LIFT[z.bitwidth]), KINDS[z.bitwidth](4)
 
     def pair(z):
-        q, s, _, r, rest, g = logistic(-abs(z + z))
+        q, s, _, r, rest, _, g = logistic(-abs(z + z))
         m = q * s + (s - C)
         return math.copysign(fma(m, r, m * rest), z), g * (s * (four * C))
 
@@ -88,7 +87,7 @@ def _tanh_exact(z):
 def tanh(z, a, slope):
     """a = |m| / (1 + t) with m = t - 1 and t = e^-2|z|, under the sign of z; slope = 4t / (1 + t)^2.
 
-    Error: 2 units in each.
+    Error: 2 units in each (float64: 3 in a).
     """
     for i in range(z.size):
         a[i], value = _tanh(z[i])
@@ -183,15 +182,29 @@ def softplus(z, a, slope):
             slope[i] = r if z[i] >= 0 else t * r
 
 
+def _softsign(z: Any) -> Any:
+    """(a, slope) at one z."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(_softsign, jit_options=EXACT)
+def _softsign_exact(z):
+    one = KINDS[z.bitwidth](1)
+
+    def pair(z):
+        r = one / (one + abs(z))
+        return z * r, r * r
+
+    return pair
+
+
 @jit
 def softsign(z, a, slope):
     """a = z / (1 + |z|); slope = 1 / (1 + |z|)^2."""
-    one = z.dtype.type(1)
     for i in range(z.size):
-        r = one / (one + abs(z[i]))
-        a[i] = z[i] * r
+        a[i], value = _softsign(z[i])
         if slope is not None:
-            slope[i] = r * r
+            slope[i] = value
 
 
 @jit

@@ -170,10 +170,10 @@ def _exp_parts(x, less=0.0):
 
 
 def logistic(x: Any) -> Any:
-    """(q, s, t, r, rest, g) of x <= 0, lifted by C = :data:`LIFT`.
+    """(q, s, t, r, rest, p, g) of x <= 0, lifted by C = :data:`LIFT`.
 
-    t = (q + 1) s = C e^x; r + rest = 1 / (C + t), the rest being what r has lost; e^x / (1 + e^x)^2 = g (C s), to two
-    units. C and s are powers of two, and round nothing: multiply by (C s) last, for the product may be subnormal.
+    t = (q + 1) s = C e^x; r + rest = 1 / (C + t), the rest being what r has lost, and p their rounded sum;
+    e^x / (1 + e^x)^2 = g (C s), to two units. C and s are powers of two, and round nothing: multiply by (C s) last, for the product may be subnormal.
     """
     raise NotImplementedError("compiled code only")
 
@@ -195,9 +195,10 @@ def _logistic(x):
         D = C + t
         lost = t - (D - C)  # D is short of C + t by this
         r = one / D
-        rest = r * fma(-lost, r, fma(-D, r, one))
+        share = fma(-lost, r, fma(-D, r, one))
+        rest = r * share
         h = q * r + r
-        return q, s, t, r, rest, fma(h, r, h * (rest + rest))
+        return q, s, t, r, rest, fma(r, share, r), fma(h, r, h * (rest + rest))
 
     return parts
 
