@@ -13,7 +13,6 @@ help:
 	@echo "make bench   a step's time beside PyTorch's, JAX's and scikit-learn's, and beside the machine's limit"
 	@echo "make bench-predict | bench-sklearn | bench-lens | growth   other measurements of time"
 	@echo "make ulps    the worst error of e^x, ln x, sigmoid and tanh over every float32"
-	@echo "make ulps    the worst error of e^x, sigmoid and tanh over all float32 numbers, some minutes"
 	@echo "make bench-lens  what watching a PyTorch model costs, beside other ways"
 	@echo "make bench-ranks     an epoch by two processes that train together, beside one"
 	@echo "make bench-sklearn   MLPClassifier and MLPRegressor beside scikit-learn's: weights, scores, time"
@@ -52,9 +51,6 @@ bench: setup
 
 bench-predict: setup
 	$(BIN)/python benchmarks/predict.py $(BENCH_FLAGS)
-
-ulps: setup
-	$(BIN)/python benchmarks/ulps.py $(BENCH_FLAGS)
 
 ulps: setup
 	$(BIN)/python benchmarks/ulps.py $(BENCH_FLAGS)

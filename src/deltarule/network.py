@@ -179,8 +179,13 @@ class Network:
         """The architecture as the compiled code reads it."""
         from deltarule.kernels import output
 
+        sizes, W_at, b_at, sigma, pair = self._table
         return layout.Layers(
-            *self._table,
+            sizes,
+            W_at,
+            b_at,
+            sigma,
+            pair,
             output.CODES.get(self.cost.name, output.OWN),
             0 if self._own_cost is None else self._own_cost.address,
             np.array([-np.inf, np.inf], self.dtype),

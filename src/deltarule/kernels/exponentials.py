@@ -173,7 +173,8 @@ def logistic(x: Any) -> Any:
     """(q, s, t, r, rest, p, g) of x <= 0, lifted by C = :data:`LIFT`.
 
     t = (q + 1) s = C e^x; r + rest = 1 / (C + t), the rest being what r has lost, and p their rounded sum;
-    e^x / (1 + e^x)^2 = g (C s), to two units. C and s are powers of two, and round nothing: multiply by (C s) last, for the product may be subnormal.
+    e^x / (1 + e^x)^2 = g (C s), to two units. C and s are powers of two, and round nothing: multiply by (C s) last,
+    for the product may be subnormal.
     """
     raise NotImplementedError("compiled code only")
 
