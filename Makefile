@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN = .venv/bin
 
-.PHONY: help setup demo test check mutants pictures bench bench-predict bench-sklearn bench-lens bench-ranks growth book rules clean
+.PHONY: help setup demo test check mutants pictures bench bench-predict bench-sklearn bench-lens bench-ranks growth book rules clean ulps
 
 help:
 	@echo "make demo    train on the embedded digits, show where the error goes, check it"
@@ -13,6 +13,7 @@ help:
 	@echo "make rules   the papers' settings for rules that replace the transpose, shortened (DELTARULE_MNIST)"
 	@echo "make bench   a step's time beside PyTorch's, JAX's and scikit-learn's, and beside the machine's limit"
 	@echo "make bench-predict | bench-sklearn | bench-lens | growth   other measurements of time"
+	@echo "make ulps    the worst error of e^x, ln x, sigmoid and tanh over every float32"
 	@echo "make bench-lens  what watching a PyTorch model costs, beside other ways"
 	@echo "make bench-ranks     an epoch by two processes that train together, beside one"
 	@echo "make bench-sklearn   MLPClassifier and MLPRegressor beside scikit-learn's: weights, scores, time"
@@ -54,6 +55,9 @@ bench: setup
 
 bench-predict: setup
 	$(BIN)/python benchmarks/predict.py $(BENCH_FLAGS)
+
+ulps: setup
+	$(BIN)/python benchmarks/ulps.py $(BENCH_FLAGS)
 
 growth: setup
 	$(BIN)/python benchmarks/growth.py $(BENCH_FLAGS)

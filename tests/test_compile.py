@@ -60,7 +60,7 @@ def test_what_was_compiled_ahead_is_loaded(tmp_path):
     assert SAYS in done.stderr
     assert f"kept in {kept}" in done.stdout
     found = {path.name.split("-")[0] for path in kept.rglob("*.nbi")}
-    assert found == {"train.train", "passes.predict", "passes.backprop"}
+    assert found == {"train.train", "predict.predict", "predict.evaluate", "passes.backprop"}
     assert len(list(kept.rglob("*.nbc"))) == 2 * len(found)  # one for each dtype
     assert first_use(src, **more) == ""
 
@@ -97,7 +97,7 @@ assert doors.PART == doors.DOOR == {}
 def test_networks_of_another_shape_and_kind_compile_nothing_new():
     code = """
 import numpy as np, deltarule as dr
-from deltarule.kernels import passes, train
+from deltarule.kernels import predict, train
 x, y = np.random.default_rng(0).random((20, 4)), np.arange(20) % 3
 dr.Network([4, 3], seed=0).fit(x, y, epochs=1)
 before = len(train.train.signatures)
@@ -105,6 +105,6 @@ dr.Network([4, 9, 8, 7, 3], "gelu", "softmax", "log_likelihood", seed=0).fit(
     x, y, epochs=2, optimizer="adamw", dropout=0.1, l1=0.1, validation=(x, y))
 dr.Network([4, 5, 3], (np.sin, np.cos), "identity", "huber", seed=0).fit(
     np.asfortranarray(x), np.eye(3)[y], epochs=1, optimizer="nesterov", batch_size=7)
-assert before == len(train.train.signatures) == len(passes.predict.signatures) == 1
+assert before == len(train.train.signatures) == len(predict.evaluate.signatures) == 1
 """
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -13,7 +13,7 @@ from test_kernels import activate, ulps
 
 from deltarule.kernels import elementwise, exponentials, output
 
-NAMES_AND_ERRORS = [("sigmoid", 3, 5), ("tanh", 3, 5), ("softplus", 3, 3), ("gelu", 6, 5)]
+NAMES_AND_ERRORS = [("sigmoid", 2, 2), ("tanh", 2, 2), ("softplus", 3, 3), ("gelu", 6, 5)]
 
 
 def every_float32(stride=1009):
@@ -62,6 +62,7 @@ def right(name, z):
 def test_an_activation_and_its_slope_are_right_to_the_units_stated(name, off_a, off_slope, numbers):
     if name == "gelu" and numbers is drawn_float64:
         pytest.skip("SciPy's erfcx is not exact enough in float64: the next test asks mpmath")
+    off_a += name == "tanh" and numbers is drawn_float64
     z = numbers()
     computed = through(name, z)
     a, slope, terms = right(name, z)
@@ -113,6 +114,25 @@ def test_log1p_is_right_to_two_units(numbers):
     out = np.empty_like(t)
     log1p_over(t, out)
     assert ulps(out, np.log1p(t.astype(np.longdouble))).max() <= 2
+
+
+@numba.njit
+def ln_over(x, out):
+    for i in range(x.size):
+        out[i] = exponentials.ln(x[i])
+
+
+@pytest.mark.parametrize("numbers", [every_float32, drawn_float64])
+def test_ln_is_right_to_two_units(numbers):
+    x = numbers()
+    x = np.concatenate([x[x > 0], 1 + np.linspace(-0.4, 0.6, 20_000).astype(x.dtype)])
+    out = np.empty_like(x)
+    ln_over(x, out)
+    assert ulps(out, np.log(x.astype(np.longdouble))).max() <= 2
+    ends = np.array([0, -1, -np.inf, np.inf, np.nan], x.dtype)
+    out = np.empty_like(ends)
+    ln_over(ends, out)
+    np.testing.assert_array_equal(out, [-np.inf, np.nan, np.nan, np.inf, np.nan])
 
 
 @numba.njit

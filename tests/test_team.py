@@ -12,8 +12,7 @@ import pytest
 from drawn import network, samples
 
 import deltarule as dr
-from deltarule import cores, inputs, training
-from deltarule.network import PREDICT_SHARE
+from deltarule import cores, training
 
 
 def trained(threads, sizes=(9, 20, 13, 4), batch=33, rule="transpose", optimizer="adam", dtype="float32", **more):
@@ -162,16 +161,3 @@ def test_ctrl_c_ends_a_shared_training_at_a_whole_step():
     assert history.epochs > 0
     assert np.isfinite(net.theta).all()
     assert net.fit(x, y, epochs=1, threads=2).stopped == "finished"
-
-
-def test_a_prediction_that_threads_share_has_the_same_bits(monkeypatch):
-    net = dr.Network([300, 200, 3], "relu", "softmax", "log_likelihood", seed=0)
-    x, y = np.random.default_rng(0).random((1501, 300), dtype=np.float32), np.arange(1501) % 3
-    found = []
-    for count in (1, 2, 3):
-        monkeypatch.setattr(cores, "cores", lambda count=count: count)
-        found.append((net.predict(x), net._evaluate(x, inputs.targets(net, y, len(x)))))
-    assert 3 * PREDICT_SHARE < 1501 * 300 * 200
-    for a, evaluated in found[1:]:
-        np.testing.assert_array_equal(a, found[0][0])
-        assert evaluated == found[0][1]

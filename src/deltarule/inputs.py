@@ -79,6 +79,18 @@ def _require_finite(array: Array, given: Array, name: str) -> None:
             )
 
 
+def is_ready(net: Network, x: Any) -> bool:
+    """Whether x is what the engine takes, as it stands, but for values that may not be finite; at once."""
+    return (
+        type(x) is np.ndarray
+        and x.dtype == net.dtype
+        and x.ndim == 2
+        and x.shape[1] == net.sizes[0]
+        and x.flags.carray
+        and len(x) > 0
+    )
+
+
 def samples(net: Network, x: Any) -> Array:
     """x as (N, n_0) in the network's dtype. Raises BadInput that says what came."""
     width, array = net.sizes[0], _array(x, "x")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from deltarule import cores, edits, inputs
+from deltarule import edits, forward, inputs
 from deltarule.activations import Activation, activation
 from deltarule.calls import raise_kept
 from deltarule.costs import check_pair
@@ -33,9 +32,6 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 DTYPES = ("float32", "float64")
-PREDICT_ROWS = 256
-PREDICT_SHARE = 20_000_000
-"""A thread's least part of a prediction, in multiply-adds: to start one costs some ten microseconds."""
 MOST_WEIGHTS = 2**48
 
 
@@ -170,18 +166,26 @@ class Network:
         return None if self.cost.pair is None else compile_cost(self.cost.name, self.cost.pair, self.dtype)
 
     @cached_property
-    def _layers(self) -> layout.Layers:
-        """The architecture as the compiled code reads it."""
-        from deltarule.kernels import elementwise, output
+    def _table(self) -> Array:
+        """The layers as the compiled code reads them: a row each of sizes, W_at, b_at, sigma and pair."""
+        from deltarule.kernels import elementwise
 
         codes = [elementwise.CODES.get(sigma.name, elementwise.OWN) for sigma in self.activations]
         pair = [self._pairs[l].address if l in self._pairs else 0 for l in range(self.L + 1)]
+        return np.array([self.sizes, self._W_at, self._b_at, [0, *codes], pair], np.int64)
+
+    @cached_property
+    def _layers(self) -> layout.Layers:
+        """The architecture as the compiled code reads it."""
+        from deltarule.kernels import output
+
+        sizes, W_at, b_at, sigma, pair = self._table
         return layout.Layers(
-            np.array(self.sizes, np.int64),
-            self._W_at,
-            self._b_at,
-            np.array([0, *codes], np.int64),
-            np.array(pair, np.int64),
+            sizes,
+            W_at,
+            b_at,
+            sigma,
+            pair,
             output.CODES.get(self.cost.name, output.OWN),
             0 if self._own_cost is None else self._own_cost.address,
             np.array([-np.inf, np.inf], self.dtype),
@@ -192,40 +196,11 @@ class Network:
 
         Raises BadInput for a wrong width, an empty x, or a value that is not a finite number.
         """
-        return self._forward(inputs.samples(self, x), None)[0]
-
-    def _forward(
-        self, x: Array, y: inputs.Targets | None, buffers: layout.Batch | None = None
-    ) -> tuple[Array, Array]:
-        """a^L for every row and, where there are targets, the cost of each; in buffers that are made if not given."""
-        from deltarule.kernels.passes import predict
-
-        N, width = len(x), self.sizes[-1]
-        out = np.empty((N, width), self.dtype)
-        cost = np.empty(0 if y is None else N, self.dtype)
-        labels, values = (np.empty(0, np.int64), np.empty((0, width), self.dtype)) if y is None else y[:2]
-        x, labels, values = (layout.readable(part) for part in (x, labels, values))
-        data = layout.Data(x, labels, values, np.empty(0, self.dtype))
-
-        def some(first: int, last: int) -> None:
-            """The rows from first to last, in buffers of their own where none are given."""
-            room = buffers or layout.batch(self.sizes, min(last - first, PREDICT_ROWS), self.dtype)
-            part = data._replace(x=x[first:last], labels=labels[first:last], targets=values[first:last])
-            predict(self.theta, self._layers, room, part, out[first:last], cost[first:last])
-
-        members = 0 if buffers else N * self.theta.size // PREDICT_SHARE
-        if members > 1:
-            members = min(members, cores.cores())
-        if members < 2:
-            some(0, N)
-        else:
-            borders = [N * i // members for i in range(members + 1)]
-            with ThreadPoolExecutor(members - 1) as pool:
-                others = [pool.submit(some, *pair) for pair in pairwise(borders[:-1])]
-                some(*borders[-2:])
-                for other in others:
-                    other.result()
-        return out, cost
+        if inputs.is_ready(self, x):
+            a, good = forward.outputs(self, x)
+            if good:
+                return a
+        return forward.outputs(self, inputs.samples(self, x))[0]
 
     def classify(self, x: Any) -> Array:
         """The class of each row of x: that of the largest output, or of a single output above one half."""
@@ -254,7 +229,7 @@ class Network:
 
     def _evaluate(self, x: Array, y: inputs.Targets) -> tuple[float, float]:
         """Mean cost and score of samples that are already checked."""
-        a, cost = self._forward(x, y)
+        a, cost = forward.evaluation(self, x, y)
         return float(cost.mean(dtype=np.float64)), self._score(a, y)
 
     def backprop(
@@ -506,7 +481,7 @@ class Network:
 
     def __getstate__(self) -> dict[str, Any]:
         kept = dict(self.__dict__)
-        for name in ("W", "b", "_layers", "_pairs", "_own_cost"):  # views and compiled code are made again
+        for name in ("W", "b", "_table", "_layers", "_pairs", "_own_cost"):  # views and compiled code are made again
             kept.pop(name, None)
         return kept
 

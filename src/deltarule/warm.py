@@ -28,6 +28,7 @@ def compile_kernels(say: Callable[[str], None] = lambda text: None) -> Path | No
         net = Network([2, 2], dtype=dtype, seed=0)
         net.fit(x, y, epochs=1, progress=False)
         net.predict(x)
+        net.mean_cost(x, y)
         net.backprop(x, y)
         say(f"{dtype}: ready after {time.perf_counter() - started:.1f} s")
     folder = train.stats.cache_path

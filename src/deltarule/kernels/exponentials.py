@@ -1,4 +1,4 @@
-"""e^x and its kin, compiled: ln(1 + t), and the two tails of the normal distribution.
+"""e^x and its kin, compiled: logarithms, and the two tails of the normal distribution.
 
 Nothing here has a branch, a table or a call into the mathematical library, so that the compiler turns a loop
 over any of them into vector instructions. Nothing may be reassociated either: :data:`EXACT`. A NaN passes
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
+from numba.core import cgutils, types
 from numba.extending import intrinsic, overload
 
 from deltarule.kernels.compile import jit
@@ -31,6 +32,10 @@ _NUMBERS = {
     32: (-109.0, 89.0, 0.693359375, -2.12194440e-4, 12582912.0, 23, 127, 32),
     64: (-752.0, 710.0, 0.693145751953125, 1.42860682030941723212e-6, 6755399441055744.0, 52, 1023, 64),
 }
+
+LOG2E = 1.4426950408889634
+LIFT = {32: 2.0**32, 64: 2.0**64}
+"""What the parts of :func:`logistic` are lifted by: powers of two, whose products are exact."""
 
 # (e^r - 1 - r) / r^2 for |r| <= 0.35
 EXP = {
@@ -62,16 +67,27 @@ END = {32: 15.0, 64: 39.0}
 """From here on the normal density is 0."""
 
 
-def _polynomial(coefficients: dict[int, tuple[float, ...]]) -> Any:
-    """The compiled function c0 + x (c1 + x (c2 + ...)), by Horner's rule."""
+def _polynomial(coefficients: dict[int, tuple[float, ...]], by: int) -> Any:
+    """The compiled polynomial c0 + c1 x + .. by Horner's rule.
+
+    By 1, each step waits for the one before, and little is lost; by 2, it goes in powers of x^2, whose coefficients
+    c0 + c1 x, c2 + c3 x, .. do not wait for each other.
+    """
 
     @intrinsic
     def value(typing, x):
         def emit(context, builder, signature, args):
-            *rest, total = map(args[0].type, coefficients[x.bitwidth])
-            for c in reversed(rest):
-                product = builder.fmul(args[0], total, flags=("contract",))
-                total = builder.fadd(c, product, flags=("contract",))
+            def fma(x, y, z):
+                return builder.fadd(builder.fmul(x, y, flags=("contract",)), z, flags=("contract",))
+
+            c = [args[0].type(number) for number in coefficients[x.bitwidth]]
+            power = args[0]
+            if by == 2:
+                c = [fma(power, c[i + 1], c[i]) if i + 1 < len(c) else c[i] for i in range(0, len(c), 2)]
+                power = builder.fmul(power, power)
+            *rest, total = c
+            for coefficient in reversed(rest):
+                total = fma(power, total, coefficient)
             return total
 
         return x(x), emit
@@ -79,8 +95,8 @@ def _polynomial(coefficients: dict[int, tuple[float, ...]]) -> Any:
     return value
 
 
-_exp_rest, _log_rest = _polynomial(EXP), _polynomial(LOG)
-_mills_above, _mills_below = _polynomial(MILLS_ABOVE), _polynomial(MILLS_BELOW)
+_exp_rest, _log_rest = _polynomial(EXP, 2), _polynomial(LOG, 2)
+_mills_above, _mills_below = _polynomial(MILLS_ABOVE, 1), _polynomial(MILLS_BELOW, 1)
 
 
 @intrinsic
@@ -108,6 +124,20 @@ def _short(typing, x):
     return x(x), emit
 
 
+@intrinsic
+def fma(typing, x, y, z):
+    """x y + z, rounded once."""
+
+    def emit(context, builder, signature, args):
+        number = args[0].type
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(number, [number] * 3), f"llvm.fma.f{x.bitwidth}"
+        )
+        return builder.call(function, args)
+
+    return x(x, x, x), emit
+
+
 def exp_parts(x: Any, less: Any = 0.0) -> Any:
     """(q, s, t) with e^(x - less) = (q + 1) s t: x - less = k ln 2 + r, q = e^r - 1, s t = 2^k.
 
@@ -123,7 +153,7 @@ def _exp_parts(x, less=0.0):
     kind = KINDS[x.bitwidth]
     low, high, ln2, ln2_rest, rounder = map(kind, _NUMBERS[x.bitwidth][:5])
     bias, lift = _NUMBERS[x.bitwidth][6:]
-    log2e, one, zero = kind(1.4426950408889634), kind(1), kind(0)
+    log2e, zero = kind(LOG2E), kind(0)
     lifted, after_lifted = rounder + kind(bias + lift), kind(2.0**-lift)
     lowered, after_lowered = rounder + kind(bias - lift), kind(2.0**lift)
 
@@ -134,7 +164,42 @@ def _exp_parts(x, less=0.0):
         shifted = x * log2e + to_bits
         k = shifted - to_bits
         r = ((x - k * ln2) - kind(less)) - k * ln2_rest
-        return r * (one + r * _exp_rest(r)), _power_of_two(shifted), t
+        return r + r * r * _exp_rest(r), _power_of_two(shifted), t
+
+    return parts
+
+
+def logistic(x: Any) -> Any:
+    """(q, s, t, r, rest, p, g) of x <= 0, lifted by C = :data:`LIFT`.
+
+    t = (q + 1) s = C e^x; r + rest = 1 / (C + t), the rest being what r has lost, and p their rounded sum;
+    e^x / (1 + e^x)^2 = g (C s), to two units. C and s are powers of two, and round nothing: multiply by (C s) last,
+    for the product may be subnormal.
+    """
+    raise NotImplementedError("compiled code only")
+
+
+@overload(logistic, jit_options=EXACT)
+def _logistic(x):
+    kind = KINDS[x.bitwidth]
+    low, _, ln2, ln2_rest, rounder = map(kind, _NUMBERS[x.bitwidth][:5])
+    bias, lift = _NUMBERS[x.bitwidth][6:]
+    log2e, one, lifted, C = kind(LOG2E), kind(1), rounder + kind(bias + lift), kind(LIFT[x.bitwidth])
+
+    def parts(x):
+        x = low if x < low else x
+        shifted = x * log2e + lifted
+        k = shifted - lifted
+        r = (x - k * ln2) - k * ln2_rest
+        q, s = r + r * r * _exp_rest(r), _power_of_two(shifted)
+        t = q * s + s
+        D = C + t
+        lost = t - (D - C)  # D is short of C + t by this
+        r = one / D
+        share = fma(-lost, r, fma(-D, r, one))
+        rest = r * share
+        h = q * r + r
+        return q, s, t, r, rest, fma(r, share, r), fma(h, r, h * (rest + rest))
 
     return parts
 
@@ -160,6 +225,49 @@ def _log1p(t):
         v = s * s
         s = s + s
         return s + s * v * _log_rest(v)
+
+    return value
+
+
+@intrinsic
+def _exponent_and_mantissa(typing, x):
+    """(k, m) with x = 2^k m and m from the root of 1/2 to that of 2, for a normal x > 0."""
+
+    def emit(context, builder, signature, args):
+        width = x.bitwidth
+        integer, number = ir.IntType(width), args[0].type
+        mantissa = integer(_NUMBERS[width][5])
+        least = integer({32: 0x3F3504F3, 64: 0x3FE6A09E667F3BCD}[width])  # the root of 1/2
+        bits = builder.bitcast(args[0], integer)
+        k = builder.ashr(builder.sub(bits, least), mantissa)
+        m = builder.bitcast(builder.sub(bits, builder.shl(k, mantissa)), number)
+        return context.make_tuple(builder, signature.return_type, (builder.sitofp(k, number), m))
+
+    return types.UniTuple(x, 2)(x), emit
+
+
+def ln(x: Any) -> Any:
+    """ln x = k ln 2 + 2 atanh((m - 1) / (m + 1)) with x = 2^k m. Error: 2 units. NaN below 0, -infinity at 0."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(ln, jit_options=EXACT)
+def _ln(x):
+    kind = KINDS[x.bitwidth]
+    one, zero, infinity = kind(1), kind(0), kind(np.inf)
+    least, lift, lifted = kind(np.finfo(kind).tiny), kind(LIFT[x.bitwidth]), kind(np.log2(LIFT[x.bitwidth]))
+    ln2, ln2_rest = map(kind, _NUMBERS[x.bitwidth][2:4])
+
+    def value(x):
+        subnormal = x < least
+        k, m = _exponent_and_mantissa(x * lift if subnormal else x)
+        k = k - lifted if subnormal else k
+        s = (m - one) / (m + one)
+        v = s * s
+        s = s + s
+        found = k * ln2 + (s + (s * v * _log_rest(v) + k * ln2_rest))
+        found = found if x > zero else (-infinity if x == zero else x - x if x != x else infinity - infinity)
+        return x if x == infinity else found
 
     return value
 

@@ -23,6 +23,16 @@ PACKED = 8192
 """A W of up to so many weights is transposed before the forward pass where that is faster."""
 
 
+NARROW = 8
+"""Rows of up to so many numbers are gone through column by column where every number is a matter of its own."""
+
+UNIT = 12
+"""Samples are shared out in blocks of as many, which suit every product; see :mod:`deltarule.kernels.predict`."""
+
+SIZES, W_AT, B_AT, SIGMA, PAIR = range(5)
+"""The rows of the table of layers that :func:`table` makes: the first five of `Layers`, as one array."""
+
+
 class Layers(NamedTuple):
     """The architecture: widths, where W^l and b^l start in theta, and the codes of the functions."""
 

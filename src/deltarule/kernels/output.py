@@ -15,7 +15,8 @@ from numba.extending import intrinsic, overload
 from deltarule.errors import BadInput
 from deltarule.kernels.compile import jit
 from deltarule.kernels.elementwise import EXP, SIGMOID, SOFTMAX
-from deltarule.kernels.exponentials import EXACT, KINDS, exp, exp_parts, log1p
+from deltarule.kernels.exponentials import EXACT, KINDS, exp, exp_parts, ln, log1p
+from deltarule.kernels.layout import NARROW
 
 NAMES = ("quadratic", "cross_entropy", "log_likelihood", "huber", "absolute", "poisson", "log_cosh",
          "poisson_deviance")  # fmt: skip
@@ -29,7 +30,7 @@ CODES = {name: code for code, name in enumerate(NAMES)}
 @jit
 def _times_log(x, y):
     """x ln y, and 0 where x is 0."""
-    return x * math.log(y) if x != 0 else x * 0
+    return x * ln(y) if x != 0 else x * 0
 
 
 @jit
@@ -65,27 +66,39 @@ def _log_cosh_exact(d):
 
 
 @jit
-def _one_output(cost, a, y):
-    """(C, dC/da) of one output neuron."""
-    one = a * 0 + 1
-    d = a - y
+def _each(cost, a, y, C, grad):
+    """C and dC/da of each output neuron by itself; one loop for each cost, without a branch or a call inside."""
+    one = a.dtype.type(1)
+    half = a.dtype.type(0.5)
+    zero = one - one
     if cost == QUADRATIC:
-        return d * d / (one + one), d
-    if cost == CROSS_ENTROPY:
-        value = -_times_log(y, a) - _times_log(one - y, one - a)
-        return value, _over(one - y, one - a) - _over(y, a)
-    if cost == LOG_LIKELIHOOD:
-        return -_times_log(y, a), -_over(y, a)
-    if cost == HUBER:
-        size = abs(d)
-        if size <= one:
-            return d * d / (one + one), d
-        return size - one / (one + one), d / size
-    if cost == ABSOLUTE:
-        return abs(d), (d / abs(d) if d != 0 else d)
-    if cost == DEVIANCE:
-        return a - y + _times_log(y, y) - _times_log(y, a), one - _over(y, a)
-    return a - _times_log(y, a), one - _over(y, a)
+        for j in range(a.size):
+            d = a[j] - y[j]
+            C[j], grad[j] = half * d * d, d
+    elif cost == CROSS_ENTROPY:
+        for j in range(a.size):
+            C[j] = -_times_log(y[j], a[j]) - _times_log(one - y[j], one - a[j])
+            grad[j] = _over(one - y[j], one - a[j]) - _over(y[j], a[j])
+    elif cost == LOG_LIKELIHOOD:
+        for j in range(a.size):
+            C[j], grad[j] = -_times_log(y[j], a[j]), -_over(y[j], a[j])
+    elif cost == HUBER:
+        for j in range(a.size):
+            d = a[j] - y[j]
+            size = abs(d)
+            C[j] = half * d * d if size <= one else size - half
+            grad[j] = d if size <= one else d / size
+    elif cost == ABSOLUTE:
+        for j in range(a.size):
+            d = a[j] - y[j]
+            C[j], grad[j] = abs(d), d / abs(d) if d != zero else d
+    elif cost == LOG_COSH:
+        for j in range(a.size):
+            C[j], grad[j] = _log_cosh(a[j] - y[j])
+    else:
+        for j in range(a.size):
+            own = _times_log(y[j], y[j]) - y[j] if cost == DEVIANCE else zero
+            C[j], grad[j] = a[j] - _times_log(y[j], a[j]) + own, one - _over(y[j], a[j])
 
 
 @intrinsic
@@ -162,6 +175,24 @@ def _from_weighted_inputs(z, y, start, width):
 
 
 @jit
+def _add_up(C, value, width):
+    """value = the sum of each row of C."""
+    zero = C.dtype.type(0)
+    if width <= NARROW:
+        for i in range(value.size):
+            value[i] = zero
+        for j in range(width):
+            for i in range(value.size):
+                value[i] += C[i * width + j]
+        return
+    for i in range(value.size):
+        total = zero
+        for j in range(i * width, (i + 1) * width):
+            total += C[j]
+        value[i] = total
+
+
+@jit
 def _bounded(value, least, most):
     """The value, or the bound beyond which it lies; a NaN stays a NaN."""
     return least if value < least else (most if value > most else value)
@@ -179,69 +210,45 @@ def output_error(cost, own, bounds, sigma, z, a, slope, y, moved, delta, value, 
     """
     least, most = bounds[0], bounds[1]
     zero = z.dtype.type(0)
-    if cost == QUADRATIC and sigma != SOFTMAX:  # as below, without a branch for each output
-        half = z.dtype.type(0.5)
-        for j in range(z.size):
-            moved[j] = a[j] - y[j]
-            delta[j] = moved[j] * slope[j]  # BP1
-        for i in range(value.size):
-            C = zero
-            for j in range(i * width, (i + 1) * width):
-                C += moved[j] * moved[j]
-            value[i] = half * C
-        return
     if cost == CROSS_ENTROPY and sigma == SIGMOID:
         for j in range(z.size):  # delta holds the cost of each output until they are added up
             C = (zero if z[j] < zero else z[j]) - y[j] * z[j] + log1p(exp(-abs(z[j])))
             delta[j] = _bounded(C, least, most)
-        for i in range(value.size):
-            C = zero
-            for j in range(i * width, (i + 1) * width):
-                C += delta[j]
-            value[i] = C
+        _add_up(delta, value, width)
         for j in range(z.size):
             delta[j] = a[j] - y[j]  # BP1
             # 1 - a has lost what the slope still knows; where both are exactly 0, a is y, and 0 or 1
             lost = slope[j] == zero and delta[j] == zero
             moved[j] = z.dtype.type(1) - a[j] - a[j] if lost else delta[j] / slope[j]
         return
-    if cost == LOG_COSH:
-        for j in range(z.size):  # as above
-            delta[j], moved[j] = _log_cosh(a[j] - y[j])
-    elif cost == OWN:
+    if cost == OWN:
         _call(own, a, y, moved, value, width)
-    for i in range(value.size):
-        start = i * width
-        C = zero
-        if cost == OWN:
-            C = value[i]
-        elif cost == LOG_COSH:
-            for j in range(start, start + width):
-                C += delta[j]
-        else:
-            for j in range(start, start + width):
-                part, grad = _one_output(cost, a[j], y[j])
-                C += part
-                moved[j] = grad
-        if sigma == SOFTMAX and cost == LOG_LIKELIHOOD:
-            if not C < NEAR_ZERO:
-                C = _from_weighted_inputs(z, y, start, width)
-            all_targets = _sum_of_targets(y, start, width)
-            for j in range(start, start + width):
-                delta[j] = a[j] * all_targets - y[j]  # BP1
-            C = _bounded(C, least, most)
-        elif sigma == EXP and cost in (POISSON, DEVIANCE):
-            C = zero
-            for j in range(start, start + width):
-                C += a[j] - y[j] * z[j] + (_times_log(y[j], y[j]) - y[j] if cost == DEVIANCE else zero)
-                delta[j] = a[j] - y[j]  # BP1
-        elif sigma == SOFTMAX:
-            shared = zero
-            for j in range(start, start + width):
-                shared += a[j] * moved[j]
-            for j in range(start, start + width):
-                delta[j] = a[j] * (moved[j] - shared)  # BP1
-        else:
-            for j in range(start, start + width):
-                delta[j] = moved[j] * slope[j]  # BP1
-        value[i] = C
+    else:
+        _each(cost, a, y, delta, moved)  # as above
+        if sigma == EXP and cost in (POISSON, DEVIANCE):
+            for j in range(z.size):
+                delta[j] = a[j] - y[j] * z[j] + (_times_log(y[j], y[j]) - y[j] if cost == DEVIANCE else zero)
+        _add_up(delta, value, width)
+    if sigma == EXP and cost in (POISSON, DEVIANCE):
+        for j in range(z.size):
+            delta[j] = a[j] - y[j]  # BP1
+    elif sigma != SOFTMAX:
+        for j in range(z.size):
+            delta[j] = moved[j] * slope[j]  # BP1
+    else:
+        for i in range(value.size):
+            start = i * width
+            if cost == LOG_LIKELIHOOD:
+                C = value[i]
+                if not C < NEAR_ZERO:
+                    C = _from_weighted_inputs(z, y, start, width)
+                value[i] = _bounded(C, least, most)
+                all_targets = _sum_of_targets(y, start, width)
+                for j in range(start, start + width):
+                    delta[j] = a[j] * all_targets - y[j]  # BP1
+            else:
+                shared = zero
+                for j in range(start, start + width):
+                    shared += a[j] * moved[j]
+                for j in range(start, start + width):
+                    delta[j] = a[j] * (moved[j] - shared)  # BP1

@@ -7,6 +7,7 @@ import numpy as np
 from deltarule.kernels.compile import entry, jit
 from deltarule.kernels.elementwise import activate
 from deltarule.kernels.feedback import carry, refresh
+from deltarule.kernels.layout import NARROW
 from deltarule.kernels.lengths import length, through_activation
 from deltarule.kernels.output import output_error
 from deltarule.kernels.products import column_sums, through_weights, weight_gradient, weighted_input
@@ -116,45 +117,40 @@ def backprop(theta, layers, feedback, batch, grad, top):
 
 
 @jit
-def take(layers, batch, data, order, start, low, high):
-    """a^0 and, where there are targets, y of the batch's rows low..high: the samples order[start + i].
+def _take_rows(X, order, start, low, high, width, rows):
+    """Row i of `rows` is row order[start + i] of X, for low..high.
 
-    With an empty `order` the samples are taken as they come.
+    Narrow rows are taken column by column: a loop over a row of four would be over before it is a vector's.
     """
-    n_in, n_out = layers.sizes[0], layers.sizes[layers.sizes.size - 1]
-    a, y = batch.a, batch.y
+    if width <= NARROW:
+        for k in range(width):
+            for i in range(low, high):
+                rows[i * width + k] = X[np.int64(order[start + i]), k]
+        return
     for i in range(low, high):
-        row = np.int64(order[start + i]) if order.size > 0 else np.int64(start + i)
-        for k in range(n_in):
-            a[i * n_in + k] = data.x[row, k]
-        if data.labels.size > 0:
-            if n_out == 1:
-                y[i] = data.labels[row]
-            else:
-                for j in range(n_out):
-                    y[i * n_out + j] = 0
-                y[i * n_out + data.labels[row]] = 1
-        elif data.targets.shape[0] > 0:
-            for j in range(n_out):
-                y[i * n_out + j] = data.targets[row, j]
+        row = np.int64(order[start + i])
+        for k in range(width):
+            rows[i * width + k] = X[row, k]
 
 
-@entry
-def predict(theta, layers, batch, data, out, cost):
-    """out = a^L for every sample and, where `cost` has room, C of each, a batch at a time."""
-    none = layers.sizes[:0]
-    rows = batch.cost.size
-    L = layers.sizes.size - 1
-    width = layers.sizes[L]
-    for start in range(0, data.x.shape[0], rows):
-        n = min(rows, data.x.shape[0] - start)
-        take(layers, batch, data, none, start, 0, n)
-        for l in range(1, L + 1):
-            forward_layer(theta, layers, batch, l, 0, n)
-        for i in range(n):
-            for j in range(width):
-                out[start + i, j] = batch.a[batch.at[L] + i * width + j]
-        if cost.size > 0:
-            output_pass(layers, batch, 0, n)
-            for i in range(n):
-                cost[start + i] = batch.cost[i]
+@jit
+def code(label, y, i, n_out):
+    """Row i of y is the label, one-hot; 0 or 1 for a single output."""
+    if n_out == 1:
+        y[i] = label
+    else:
+        for j in range(n_out):
+            y[i * n_out + j] = 0
+        y[i * n_out + label] = 1
+
+
+@jit
+def take(layers, batch, data, order, start, low, high):
+    """a^0 and y of the batch's rows low..high: the samples order[start + i]."""
+    n_in, n_out = layers.sizes[0], layers.sizes[layers.sizes.size - 1]
+    _take_rows(data.x, order, start, low, high, n_in, batch.a)
+    if data.labels.size > 0:
+        for i in range(low, high):
+            code(data.labels[order[start + i]], batch.y, i, n_out)
+    elif data.targets.shape[0] > 0:
+        _take_rows(data.targets, order, start, low, high, n_out, batch.y)

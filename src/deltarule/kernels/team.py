@@ -55,7 +55,7 @@ def _place(context: Any, builder: Any, signature: Any, args: Any) -> Any:
 
 
 @intrinsic
-def _add(typing: Any, state: Any, index: Any) -> Any:
+def add(typing: Any, state: Any, index: Any) -> Any:
     """state[index] += 1 in one piece; the value before."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -66,7 +66,7 @@ def _add(typing: Any, state: Any, index: Any) -> Any:
 
 
 @intrinsic
-def _read(typing: Any, state: Any, index: Any) -> Any:
+def read(typing: Any, state: Any, index: Any) -> Any:
     """state[index], as another thread may have written it a moment ago."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -76,7 +76,7 @@ def _read(typing: Any, state: Any, index: Any) -> Any:
 
 
 @intrinsic
-def _nap(typing: Any) -> Any:
+def nap(typing: Any) -> Any:
     """Sleep for a moment, so that another thread of the machine runs."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -95,16 +95,16 @@ def meet(team):
     """Wait until every member has come here; what each wrote before is seen by all after."""
     if team.size == 1:
         return
-    generation = _read(team.state, GENERATION)
-    if _add(team.state, COUNT) == team.size - 1:
+    generation = read(team.state, GENERATION)
+    if add(team.state, COUNT) == team.size - 1:
         team.state[COUNT] = 0
-        _add(team.state, GENERATION)
+        add(team.state, GENERATION)
         return
     looks = 0
-    while _read(team.state, GENERATION) == generation:
+    while read(team.state, GENERATION) == generation:
         looks += 1
         if looks > SPINS:
-            _nap()
+            nap()
 
 
 @jit

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from deltarule.kernels.compile import entry, jit
 from deltarule.kernels.elementwise import EXP, OWN, SELU
 from deltarule.kernels.feedback import INVERSE, KOLEN_POLLACK, SIGN, join_weights, part_from_weights, refresh
+from deltarule.kernels.finite import finite
 from deltarule.kernels.lengths import length
 from deltarule.kernels.passes import backward_from, bias_gradient, forward_layer, gradient, output_pass, take
 from deltarule.kernels.products import weight_gradient
@@ -73,15 +74,6 @@ def _drop(rng, share, a, slope):
 
 
 @jit
-def _finite(values):
-    """Whether every value is finite: 0 times a NaN or an infinity is a NaN, whatever the sum."""
-    total = values.dtype.type(0)
-    for i in range(values.size):
-        total += values[i] * 0
-    return total == 0
-
-
-@jit
 def _first_bad(layers, batch, low, high):
     """Where the first non-finite value of these samples stands in the order of computation; large if nowhere.
 
@@ -90,15 +82,15 @@ def _first_bad(layers, batch, low, high):
     L = layers.sizes.size - 1
     for l in range(1, L + 1):
         first, last = batch.at[l] + low * layers.sizes[l], batch.at[l] + high * layers.sizes[l]
-        if not _finite(stretch(batch.z, first, last)):
+        if not finite(stretch(batch.z, first, last)):
             return l
-        if layers.sigma[l] in (SELU, EXP, OWN) and not _finite(stretch(batch.a, first, last)):
+        if layers.sigma[l] in (SELU, EXP, OWN) and not finite(stretch(batch.a, first, last)):
             return l  # of the other activations a finite z gives a finite a
-    if not _finite(stretch(batch.cost, low, high)):
+    if not finite(stretch(batch.cost, low, high)):
         return L + 1
     for l in range(L, 0, -1):
         first, last = batch.at[l] + low * layers.sizes[l], batch.at[l] + high * layers.sizes[l]
-        if not batch.length[l, 1] < math.inf and not _finite(stretch(batch.delta, first, last)):
+        if not batch.length[l, 1] < math.inf and not finite(stretch(batch.delta, first, last)):
             return 2 * L + 2 - l
     return NOWHERE
 
@@ -241,7 +233,7 @@ def _close_epoch(theta, course, epoch, samples):
         sums[k] = 0
     if course.patience.size > 0:
         _judge(course, epoch)
-    if _finite(theta):
+    if finite(theta):
         for i in range(theta.size):
             course.good[i] = theta[i]
 
@@ -331,7 +323,7 @@ def _go_on(theta, layers, feedback, data, opt, course, watch, rng, shuffle, rows
             _pass(theta, layers, feedback, batch, data, course, rng, start, low, high)
             _see(layers, batch, data, course, start, low, high, team, me)
             if watches:
-                listen(layers, batch, course.dropout, watch, low, high, me)
+                listen(layers, batch, course.dropout, watch, low, high, me, at_once)
         else:
             grad = opt.grad[me]
             for i in range(grad.size):
@@ -341,7 +333,7 @@ def _go_on(theta, layers, feedback, data, opt, course, watch, rng, shuffle, rows
                 _pass(theta, layers, feedback, batch, data, course, rng, start + begun, none, size)
                 _see(layers, batch, data, course, start + begun, none, size, team, me)
                 if watches:
-                    listen(layers, batch, course.dropout, watch, none, size, me)
+                    listen(layers, batch, course.dropout, watch, none, size, me, at_once)
                 for l in range(1, L + 1):
                     gradient(layers, batch, l, grad, kind(1), kind(1.0 / total), size, none, layers.sizes[l], True)
         meet(team)
@@ -355,8 +347,6 @@ def _go_on(theta, layers, feedback, data, opt, course, watch, rng, shuffle, rows
                 course.sums[1] += team.sums[member, 1]
             if course.penalty.size > 0 and l2 != 0:
                 course.sums[2] += n * 0.5 * l2 * _squares(theta, layers)
-            if watches:
-                write_down(layers, watch, team.size, epoch * -(-samples // rows) + done, n)
         t += 1
         eta = course.eta[epoch]
         if learns:
@@ -371,6 +361,8 @@ def _go_on(theta, layers, feedback, data, opt, course, watch, rng, shuffle, rows
                     first, last = share(layers.sizes[l], NEURONS, team, me)
                     gradient(layers, batch, l, opt.grad[0], kind(0), kind(1.0 / total), n, first, last, me == 0)
             _learn(theta, layers, opt, l2, eta, t, team, me)
+        if watches and me == 0:
+            write_down(layers, watch, team.size, epoch * -(-samples // rows) + done, n, opt.grad[0], total)
         if learns:
             meet(team)
             if me == 0:

@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from deltarule import forward
 from deltarule.activations import ACTIVATIONS
 from deltarule.errors import BadInput, NoSuchLayer
 from deltarule.network import Network
@@ -328,10 +329,10 @@ class Perceptron(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfor
 
     def _forward(self, net: Network, X: Any) -> Array:
         if not hasattr(X, "toarray"):
-            return net._forward(dense(X, net.dtype), None)[0]
+            return forward.outputs(net, dense(X, net.dtype))[0]
         X = X.tocsr()
         parts = (dense(X[i : i + SPARSE_ROWS], net.dtype) for i in range(0, X.shape[0], SPARSE_ROWS))
-        return np.concatenate([net._forward(part, None)[0] for part in parts])
+        return np.concatenate([forward.outputs(net, part)[0] for part in parts])
 
     def transform(self, X: Any, layer: int = -1) -> Array:
         """a^l of a hidden layer, (n_samples, n_l): what the network has made of the samples.

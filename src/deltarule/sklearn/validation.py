@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from deltarule import forward
 from deltarule.errors import BadInput
 from deltarule.inputs import Targets
-from deltarule.kernels import layout
-from deltarule.network import PREDICT_ROWS, Network
+from deltarule.network import Network
 
 Array = npt.NDArray[Any]
 
@@ -25,14 +25,11 @@ class Held:
     y: Array  # (N, n_L), coded
     weight: Array | None
     given: tuple[Any, Any]
-    buffers: Any = None  # the network's, for all epochs
 
     def judge(self, estimator: Any, net: Network) -> tuple[float, float]:
         """(score, loss without the penalty): accuracy or R^2, or by `scoring`; NaN where an output is not finite."""
-        if self.buffers is None:
-            self.buffers = layout.batch(net.sizes, min(len(self.x), PREDICT_ROWS), net.dtype)
         values = np.ascontiguousarray(self.y, net.dtype)
-        out, cost = net._forward(self.x, Targets(np.empty(0, np.int64), values, None), self.buffers)
+        out, cost = forward.evaluation(net, self.x, Targets(np.empty(0, np.int64), values, None))
         loss = float(np.average(cost, weights=self.weight)) * estimator._loss_scale()
         if not np.isfinite(out).all():
             return float("nan"), loss
