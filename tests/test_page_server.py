@@ -425,3 +425,19 @@ def test_a_mistake_of_the_programs_own_is_told_and_does_not_end_the_view(library
 
 def test_a_set_known_by_its_name_keeps_its_held_out_samples(library):
     assert library.live.material.held_out is not None
+
+
+def test_a_tables_classes_keep_their_names(tmp_path):
+    net = dr.Network([2, 3, 3], seed=0)
+    net.classes = np.array(["red", "rosé", "white"])
+    x = np.random.default_rng(0).random((6, 2), np.float32)
+    library = Library.of(Opened("wine", net, x, np.array([0, 2, 1, 0, 1, 2]), name="wine.csv"))
+    try:
+        session = Session(library)
+        for _ in range(2):
+            assert session.ask("scene", {})["network"]["classes"] == ["red", "rosé", "white"]
+            assert session.ask("pass", {"sample": 1})["label"] == "white"
+            session.ask("train", {"do": "step"})
+            session.ask("train", {"do": "reset", "hidden": [4]})
+    finally:
+        library.close()

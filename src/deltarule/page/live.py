@@ -270,6 +270,8 @@ class Live:
         self._kept = material
         labels = material.y.ndim == 1 and material.y.dtype.kind in "iuUSb"
         n_out = len(np.unique(material.y)) if labels else int(material.y.reshape(len(material.y), -1).shape[1])
+        if self._given is not None and settings.dataset == self._first.dataset:
+            n_out = self._given.sizes[-1]  # some of the classes may be rare
         if net is None:
             sizes = [material.x.shape[1], *settings.hidden, n_out]
             weights = sum(n * below for n, below in zip(sizes[1:], sizes[:-1], strict=True))
@@ -294,6 +296,9 @@ class Live:
             self._pool = ThreadPoolExecutor(training.team.size)
             self._steps = training.stepper(training.course, self._pool)
             self._shown = net.copy()
+            words = None if self._given is None else self._given.classes
+            if words is not None and settings.dataset == self._first.dataset and len(words) == net.sizes[-1]:
+                self._shown.classes = words  # a table's classes, which are trained by their numbers
             self._done, self._rate = 0, 0.0
             self._state, self._message = "paused", ""
             self.settings = settings
