@@ -31,7 +31,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture
 def library(run):
-    made = Library([run])
+    made = Library.of([run])
     yield made
     made.close()
 
@@ -176,7 +176,7 @@ def test_weights_and_single_wires_are_the_networks(library):
 def test_large_weights_come_in_blocks_whose_means_are_theirs():
     net = dr.Network([1200, 1100, 3], activation="relu", seed=0)
     x = np.random.default_rng(0).random((5, 1200), np.float32)
-    library = Library.of(Opened("wide", net, x, np.array([0, 1, 2, 0, 1])))
+    library = Library(Opened("wide", net, x, np.array([0, 1, 2, 0, 1])))
     try:
         blocks = Session(library).ask("scene", {})["network"]["W"][0]["blocks"]
         (r0, r1), (c0, c1) = blocks["to"][3:5], blocks["from"][7:9]
@@ -404,7 +404,7 @@ def test_two_views_see_the_same_training(client):
 def test_answers_are_json_even_where_nothing_is_finite():
     net = dr.Network([3, 4, 2], activation="relu", output="identity", seed=0)
     net.W[1] = np.full((4, 3), 1e38, np.float32)
-    library = Library.of(Opened("huge", net, np.ones((2, 3), np.float32) * 100, np.array([[0.0, 1.0], [1.0, 0.0]])))
+    library = Library(Opened("huge", net, np.ones((2, 3), np.float32) * 100, np.array([[0.0, 1.0], [1.0, 0.0]])))
     try:
         session = Session(library)
         for what, given in (("scene", {}), ("pass", {"sample": 0}), ("flow", {})):
@@ -431,7 +431,7 @@ def test_a_tables_classes_keep_their_names(tmp_path):
     net = dr.Network([2, 3, 3], seed=0)
     net.classes = np.array(["red", "rosé", "white"])
     x = np.random.default_rng(0).random((6, 2), np.float32)
-    library = Library.of(Opened("wine", net, x, np.array([0, 2, 1, 0, 1, 2]), name="wine.csv"))
+    library = Library(Opened("wine", net, x, np.array([0, 2, 1, 0, 1, 2]), name="wine.csv"))
     try:
         session = Session(library)
         for _ in range(2):

@@ -86,7 +86,7 @@ def explore(
     except ImportError as error:
         raise MissingExtra('the page needs Starlette and uvicorn: pip install "deltarule[page]"') from error
     listening = _listening(port)
-    library = Library([Path(path) for path in paths], dataset, folder)
+    library = Library.of([Path(path) for path in paths], dataset, folder)
     key = secrets.token_urlsafe(24)
     address = f"http://127.0.0.1:{listening.getsockname()[1]}/?key={key}"
     config = uvicorn.Config(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,37 +29,40 @@ MOST_BYTES = 32_000_000
 
 
 class Library:
-    """What a program was opened with: runs, networks and records by the names that it was given, and a live training.
+    """What a program was opened with, by the names that it was given, and a live training.
 
     Parameters
     ----------
+    first : Opened, optional
+        What the page opens with; the embedded digits, if not given.
     paths : of Path
-        The first is what the page opens with; the embedded digits, if there is none.
+        Runs' folders, networks' files and records that can be opened from the page.
     dataset, folder : optional
         Another data set than a run's own, and the folder of MNIST's files.
     """
 
-    def __init__(self, paths: list[Path], dataset: str | None = None, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        first: Opened | None = None,
+        paths: Sequence[Path] = (),
+        dataset: str | None = None,
+        folder: Path | None = None,
+    ) -> None:
         self._dataset, self._folder = dataset, folder
-        self.paths = {str(path): path for path in paths}
-        first = opened(paths[0], dataset, folder, 1000) if paths else None
+        self.first, self.paths = first, {str(path): path for path in paths}
         self.live = _live(first, folder)
-        self.first = first
+
+    @classmethod
+    def of(cls, paths: Sequence[Path], dataset: str | None = None, folder: Path | None = None) -> Library:
+        """Of what is at these paths; the page opens with the first."""
+        first = opened(paths[0], dataset, folder, 1000) if paths else None
+        return cls(first, paths, dataset, folder)
 
     def open(self, name: str) -> Opened:
         """What the program was given under this name. Raises BadInput for any other."""
         if name not in self.paths:
             raise unknown("run", name, list(self.paths))
         return opened(self.paths[name], self._dataset, self._folder, 1000)
-
-    @classmethod
-    def of(cls, found: Opened) -> Library:
-        """Of one object of the program's own."""
-        library = cls.__new__(cls)
-        library._dataset = library._folder = None
-        library.paths, library.first = {}, found
-        library.live = _live(found, None)
-        return library
 
     def close(self) -> None:
         """End the live training."""

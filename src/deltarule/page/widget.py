@@ -96,11 +96,11 @@ def _library(what: object, x: Array | None, y: Array | None) -> Library:
     if what is None or isinstance(what, (str, Path)):
         if x is not None or y is not None:
             raise BadInput("x and y are the samples of a Network: Explore(net, x, y)")
-        return Library([] if what is None else [Path(what)])
+        return Library.of([] if what is None else [Path(what)])
     found = with_what(what, x, y)
     if found is None:
         raise BadInput(
             f"nothing to show in a {type(what).__name__}: expected a Network, History, Flow, Watched, WatchedModel, "
             "or the path of a run, a network or a record"
         )
-    return Library.of(found)
+    return Library(found)
