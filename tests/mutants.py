@@ -165,7 +165,7 @@ MUTANTS = [
            "test_exponentials.py::test_an_activation_and_its_slope_are_right_to_the_units_stated"),
     Mutant("a prediction that does not wait for another thread's part", "kernels/parts.py",
            "while read(state, DONE) < parts:", "while False:",
-           "test_forward.py::test_threads_that_share_a_prediction_find_the_same_bits"),
+           "test_forward.py::test_a_prediction_waits_for_the_part_that_another_thread_has_taken"),
     Mutant("a prediction of values that are not finite", "network.py",
            "            if good:\n                return a", "            return a",
            "test_forward.py::test_a_value_that_is_not_finite_is_refused_wherever_it_stands"),

@@ -13,6 +13,7 @@ from drawn import HIDDEN, PAIRS
 
 import deltarule as dr
 from deltarule import cores, forward, inputs
+from deltarule.kernels import parts, predict
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -46,6 +47,22 @@ def test_threads_that_share_a_prediction_find_the_same_bits(monkeypatch):
     for a, evaluated in found[1:]:
         np.testing.assert_array_equal(a, found[0][0])
         assert evaluated == found[0][1]
+
+
+def test_a_prediction_waits_for_the_part_that_another_thread_has_taken():
+    net, x, _ = wide()
+    state, out = parts.state(), np.zeros((len(x), 3), np.float32)
+    state[parts.TAKEN] = 1  # part 0
+    call = threading.Thread(target=predict.predict, args=(net.theta, net._table, x, out, 4, state), daemon=True)
+    call.start()
+    call.join(0.5)
+    assert call.is_alive()
+    assert state[parts.DONE] == 3
+    assert not out[:12].any()
+    state[parts.DONE] += 1
+    call.join(10)
+    assert not call.is_alive()
+    np.testing.assert_array_equal(out[-12:], net.predict(x)[-12:])
 
 
 def test_many_threads_may_predict_with_one_network_at_once(monkeypatch):
