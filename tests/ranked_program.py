@@ -12,19 +12,25 @@ import sys
 from deltarule import cli
 from deltarule.interop.distributed import TorchRanks
 
-who, sign, when = sys.argv[1], getattr(signal, sys.argv[2]), int(sys.argv[3])
-sys.argv[1:] = sys.argv[4:]
 
-if os.environ["RANK"] == who and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
-    add, count = TorchRanks.sum, 0
+def main() -> None:
+    who, sign, when = sys.argv[1], getattr(signal, sys.argv[2]), int(sys.argv[3])
+    sys.argv[1:] = sys.argv[4:]
 
-    def and_signal(ranks, array):
-        global count
-        count += 1
-        if count == when:
-            os.kill(os.getpid(), sign)
-        add(ranks, array)
+    if os.environ["RANK"] == who and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
+        add, count = TorchRanks.sum, 0
 
-    TorchRanks.sum = and_signal
+        def and_signal(ranks, array):
+            nonlocal count
+            count += 1
+            if count == when:
+                os.kill(os.getpid(), sign)
+            add(ranks, array)
 
-cli.main()
+        TorchRanks.sum = and_signal
+
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()
