@@ -12,6 +12,7 @@ from deltarule import flows, runs
 from deltarule.flow import Flow
 from deltarule.history import History
 from deltarule.network import Network
+from deltarule.page.scene import scene
 from deltarule.watched import Watched, WatchedModel
 
 Array = npt.NDArray[Any]
@@ -29,6 +30,10 @@ class Opened:
     seen: Watched | WatchedModel | Flow | None = None
     names: tuple[str, ...] | None = None
     name: str = ""
+
+    def scene(self, **more: Any) -> dict[str, Any]:
+        """The scene of it, with what else :func:`deltarule.page.scene.scene` takes."""
+        return scene(**vars(self), **more)
 
 
 def opened(path: Path, dataset: str | None = None, folder: Path | None = None, count: int = 1000) -> Opened:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -106,18 +107,7 @@ def report(
 
 def _scene(found: Opened, samples: int) -> dict[str, Any]:
     """The scene with all that a file can answer with: passes, flows and judged formulas."""
-    scene = scenes.scene(
-        found.title,
-        found.net,
-        found.x,
-        found.y,
-        history=found.history,
-        seen=found.seen,
-        flows=FLOWS,
-        formulas=[judged(text) for text in FORMULAS],
-        names=found.names,
-        name=found.name,
-    )
+    scene = found.scene(flows=FLOWS, formulas=[judged(text) for text in FORMULAS])
     if scene["data"] is not None:
         passes, room = [], ROOM
         for sample in _chosen(scene["data"]["picks"], samples):
@@ -144,6 +134,7 @@ def _number(value: float | str) -> float:
     return value if isinstance(value, (int, float)) else float("inf")
 
 
+@lru_cache(maxsize=64)
 def judged(text: str) -> dict[str, Any]:
     """A formula with its verdict: `Judged`."""
     from deltarule.formula import check_formula

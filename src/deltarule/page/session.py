@@ -149,21 +149,9 @@ class Session:
         self._main = self._opening()
         self._seen = None
         live = self.library.live
-        return self._made(self._main, None if live is None else live.describe())
-
-    def _made(self, found: Opened, settings: dict[str, Any] | None = None) -> dict[str, Any]:
-        return scenes.scene(
-            found.title,
-            found.net,
-            found.x,
-            found.y,
-            history=found.history,
-            seen=found.seen,
-            settings=settings,
-            names=found.names,
-            name=found.name,
-            formulas=[judged(text) for text in FORMULAS[:3]] if settings is not None else (),
-        )
+        if live is None:
+            return self._main.scene()
+        return self._main.scene(settings=live.describe(), formulas=[judged(text) for text in FORMULAS[:3]])
 
     def _pass(self, given: dict[str, Any]) -> dict[str, Any]:
         net, x, y = self._main.net, self._main.x, self._main.y
@@ -226,7 +214,7 @@ class Session:
         """Another run, to be diagnosed; what is stepped through stays."""
         found = self.library.open(str(given.get("name")))
         self._seen = found.seen or (None if found.history is None else found.history.flow)
-        made = self._made(found)
+        made = found.scene()
         if self._seen is None and found.net is not None and found.x is not None and found.y is not None:
             count = scenes.SAMPLES
             self._seen = found.net.backprop(found.x[:count], found.y[:count]).flow()

@@ -42,7 +42,7 @@ export function short(value, digits = 4) {
   const number = toNumber(value);
   if (Number.isNaN(number)) return "not a number";
   if (!Number.isFinite(number)) return number > 0 ? "∞" : "−∞";
-  return set(number === 0 ? "0" : Number(number.toPrecision(digits)).toString(), number, digits);
+  return set(number === 0 ? "0" : Number(number.toPrecision(digits)).toString(), number);
 }
 
 /**
@@ -54,34 +54,25 @@ export function short(value, digits = 4) {
  */
 export function whole(value, dtype) {
   if (typeof value !== "number") return short(value);
-  if (dtype === "float64" || Math.fround(value) !== value) return set(String(value), value, 17);
+  if (dtype === "float64" || Math.fround(value) !== value) return set(String(value), value);
   for (let digits = 1; digits < 10; digits += 1) {
     const text = value.toPrecision(digits);
-    if (Math.fround(Number(text)) === value) return set(Number(text).toString(), value, digits);
+    if (Math.fround(Number(text)) === value) return set(Number(text).toString(), value);
   }
-  return set(String(value), value, 9);
+  return set(String(value), value);
 }
 
 /**
  * @param {string} text
  * @param {number} number
- * @param {number} digits
  */
-function set(text, number, digits) {
+function set(text, number) {
   const size = Math.abs(number);
   if (number !== 0 && (size < 1e-4 || size >= 1e7)) {
-    const [mantissa, exponent] = (digits >= 9 ? number.toExponential() : exponential(number, text)).split("e");
+    const [mantissa, exponent] = Number(text).toExponential().split("e");
     return `${mantissa.replace("-", "−")}·10${raised(Number(exponent))}`;
   }
   return text.replace("-", "−");
-}
-
-/**
- * @param {number} number
- * @param {string} text
- */
-function exponential(number, text) {
-  return text.includes("e") ? text : Number(text).toExponential() || number.toExponential();
 }
 
 /**
